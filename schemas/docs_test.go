@@ -1,0 +1,99 @@
+package schemas
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func readPage(t testing.TB, name string) string {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("..", "docs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestReasonsPage_explainsEachReason(t *testing.T) {
+	sections := strings.Split("\n"+readPage(t, "reasons.md"), "\n## ")
+	var got []string
+	for _, section := range sections[1:] {
+		name, body, _ := strings.Cut(section, "\n")
+		got = append(got, name)
+		if !strings.Contains(body, "**Means:**") || !strings.Contains(body, "**Do:**") {
+			t.Errorf("%s: says not both what it means and what to do", name)
+		}
+		if !strings.Contains(sections[0], "`"+name+"`") {
+			t.Errorf("%s: is not in the table", name)
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(texts(Reasons))), slices.Sorted(slices.Values(got))); diff != "" {
+		t.Errorf("headings (-Go +page):\n%s", diff)
+	}
+}
+
+func TestRunLifePage_drawsEveryStep(t *testing.T) {
+	var want []string
+	for from, list := range follows {
+		for _, to := range list {
+			want = append(want, string(from)+" --> "+string(to))
+		}
+	}
+	for _, s := range States {
+		if s.Final() {
+			want = append(want, string(s)+" --> [*]")
+		}
+	}
+	want = append(want, "[*] --> "+string(Scheduled))
+	got := edgesOf(t, readPage(t, "run-life.md"))
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("steps (-Go +page):\n%s", diff)
+	}
+}
+
+// The shorter picture in the design leaves steps out, and shows none that there is not.
+func TestDesignPage_drawsNoOtherStep(t *testing.T) {
+	for _, edge := range edgesOf(t, readPage(t, "design.md")) {
+		from, to, _ := strings.Cut(edge, " --> ")
+		if from != "[*]" && to != "[*]" && !State(from).CanFollow(State(to)) {
+			t.Errorf("%s is no step", edge)
+		}
+	}
+}
+
+// edgesOf returns the arrows of a page's state diagram, without their labels.
+func edgesOf(t testing.TB, page string) []string {
+	t.Helper()
+	_, diagram, ok := strings.Cut(page, "```mermaid\nstateDiagram-v2\n")
+	diagram, _, closed := strings.Cut(diagram, "\n```")
+	if !ok || !closed {
+		t.Fatal("the page has no state diagram")
+	}
+	edge := regexp.MustCompile(`^\s*(\S+ --> \S+?)(?:\s*:.*)?$`)
+	var edges []string
+	for line := range strings.SplitSeq(diagram, "\n") {
+		m := edge.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("%q is no arrow", line)
+		}
+		edges = append(edges, m[1])
+	}
+	return edges
+}
+
+func TestRunLifePage_explainsEachState(t *testing.T) {
+	page := readPage(t, "run-life.md")
+	for _, s := range append([]State{Scheduled}, States...) {
+		if !strings.Contains(page, "\n| `"+string(s)+"` | ") {
+			t.Errorf("%s has no row in the table of states", s)
+		}
+	}
+}
