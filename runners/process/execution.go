@@ -1,0 +1,181 @@
+package process
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+)
+
+// execution is a job as its worker has it.
+type execution struct {
+	link   *link
+	name   string
+	tag    uint64
+	out    runners.Output
+	launch *launch       // nil: it was found, not started
+	ready  chan struct{} // closed when it is known to run, or err is set
+	done   chan struct{} // closed when result or err is set and all output is delivered
+
+	pid   int   // set before ready is closed
+	since int64 // start time in Unix nanoseconds; set before ready is closed
+
+	mu         sync.Mutex
+	err        error // why it never came to be, or why its end is not known
+	ended      bool  // nothing more comes
+	result     runners.Result
+	queue      []block // output to deliver
+	delivering bool
+}
+
+// block is output that came in one frame.
+type block struct {
+	records []byte
+	end     int64 // offset after it
+}
+
+var (
+	_ runners.Execution = (*execution)(nil)
+	_ runners.Leased    = (*execution)(nil)
+)
+
+// begun waits until the execution is known to run.
+func (e *execution) begun(ctx context.Context) (*execution, error) {
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("start %s: %w", e.name, context.Cause(ctx))
+	}
+	if e.pid == 0 {
+		return nil, e.err
+	}
+	return e, nil
+}
+
+// ID implements [runners.Execution]: the process ID.
+func (e *execution) ID() string { return strconv.Itoa(e.pid) }
+
+// Wait implements [runners.Execution].
+func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
+	select {
+	case <-e.done:
+		return e.result, e.err
+	case <-ctx.Done():
+		return runners.Result{}, context.Cause(ctx)
+	}
+}
+
+// Stop implements [runners.Execution]. A second call can only shorten the grace that runs; without grace it kills.
+func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
+	select {
+	case <-e.done:
+		return nil
+	default:
+	}
+	e.link.send(func(b []byte) []byte { return appendNamed(b, kindStop, e.tag, e.name, int64(grace)) })
+	select {
+	case <-e.done:
+		return e.err
+	case <-ctx.Done():
+		return fmt.Errorf("stop %s: %w", e.name, context.Cause(ctx))
+	}
+}
+
+// Lease implements [runners.Leased]. The zero time ends the lease's limit.
+func (e *execution) Lease(until time.Time) error {
+	at := clockAt(until)
+	if !e.link.alive() {
+		return fmt.Errorf("extend the lease of %s: %w", e.name, e.link.cause())
+	}
+	e.link.send(func(b []byte) []byte { return appendNamed(b, kindLease, e.tag, e.name, at) })
+	return nil
+}
+
+func (e *execution) started(pid int, since int64) {
+	if e.pid == 0 {
+		e.pid, e.since = pid, since
+		close(e.ready)
+	}
+}
+
+// fail ends an execution that never came to be.
+func (e *execution) fail(err error) {
+	e.err = err
+	close(e.ready)
+	close(e.done)
+}
+
+// push takes output to deliver.
+func (e *execution) push(records []byte, end int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.queue = append(e.queue, block{records, end})
+	if !e.delivering {
+		e.delivering = e.link.deliver(e)
+	}
+}
+
+// deliver gives output to its receiver, as slow as that may be, and tells the supervisor how far it is.
+func (e *execution) deliver() {
+	for {
+		e.mu.Lock()
+		queue := e.queue
+		e.queue = nil
+		if len(queue) == 0 {
+			e.delivering = false
+			if e.ended {
+				close(e.done)
+			}
+			e.mu.Unlock()
+			return
+		}
+		e.mu.Unlock()
+		for _, b := range queue {
+			if e.link.closing() {
+				break // the rest is kept for the next worker
+			}
+			if err := deliver(e.out, b.records); err != nil {
+				e.link.fault(err)
+				break
+			}
+			e.link.send(func(f []byte) []byte { return appendNamed(f, kindAck, e.tag, e.name, b.end) })
+		}
+	}
+}
+
+// finish notes how the job ended.
+func (e *execution) finish(end ending) { e.conclude(end.result(), nil) }
+
+// lose ends an execution of which nothing more will be heard.
+func (e *execution) lose(err error) {
+	if e.pid == 0 {
+		e.fail(fmt.Errorf("start %s: %w", e.name, err))
+		return
+	}
+	e.conclude(runners.Result{}, err)
+}
+
+func (e *execution) conclude(result runners.Result, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return
+	}
+	e.ended, e.result, e.err = true, result, err
+	if !e.delivering {
+		close(e.done)
+	}
+}
+
+// readOutput reads an output frame; block points into the frame.
+func readOutput(f frame) (at int64, block []byte, ok bool) {
+	at, n := binary.Varint(f.body)
+	if n <= 0 || at < 0 {
+		return 0, nil, false
+	}
+	return at, f.body[n:], true
+}

@@ -1,0 +1,287 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+)
+
+// errClosed is what a closed runner answers. The executions go on.
+var errClosed = errors.New("the process runner is closed")
+
+// link is the worker's connection to its supervisor. A link that broke is not mended: its executions are gone, and the
+// runner makes a new one.
+type link struct {
+	conn *net.UnixConn
+	pid  int // the supervisor's, if this worker started it
+	wg   sync.WaitGroup // the receiver
+
+	deliveries sync.WaitGroup // of executions; grows under mu, while the link is alive or its end is being told
+
+	mu     sync.Mutex
+	tag    uint64
+	tags   map[uint64]*execution // until they have ended
+	names  map[string]*execution // until they are forgotten
+	ended  error                 // why no more comes; nil: it is alive
+	closed chan struct{}         // closed when ended is set
+
+	out struct {
+		sync.Mutex
+		buf, spare []byte
+		writing    bool
+	}
+}
+
+func newLink(conn *net.UnixConn, rest []byte, pid int) *link {
+	k := &link{conn: conn, pid: pid, tags: map[uint64]*execution{}, names: map[string]*execution{}, closed: make(chan struct{})}
+	k.wg.Go(func() { k.receive(rest) })
+	return k
+}
+
+func (k *link) alive() bool {
+	select {
+	case <-k.closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// start starts l, or finds the execution of its name.
+func (k *link) start(ctx context.Context, l *launch, out runners.Output) (*execution, error) {
+	e, made, err := k.enter(l.name, out)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", l.name, err)
+	}
+	if made {
+		e.launch = l
+		k.send(func(b []byte) []byte { return appendLaunch(b, e.tag, l) })
+	}
+	return e.begun(ctx)
+}
+
+func (k *link) find(ctx context.Context, name string, out runners.Output) (*execution, error) {
+	e, made, err := k.enter(name, out)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", name, err)
+	}
+	if made {
+		k.send(func(b []byte) []byte { return appendNamed(b, kindAttach, e.tag, name) })
+	}
+	return e.begun(ctx)
+}
+
+// enter returns the execution that has the name, or makes one that waits to hear of its start.
+func (k *link) enter(name string, out runners.Output) (e *execution, made bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended != nil {
+		return nil, false, k.ended
+	}
+	if e := k.names[name]; e != nil {
+		return e, false, nil
+	}
+	k.tag++
+	e = &execution{link: k, name: name, tag: k.tag, out: out, ready: make(chan struct{}), done: make(chan struct{})}
+	k.tags[e.tag], k.names[name] = e, e
+	return e, true, nil
+}
+
+// leave forgets an execution that did not come to be.
+func (k *link) leave(e *execution) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.tags, e.tag)
+	if k.names[e.name] == e {
+		delete(k.names, e.name)
+	}
+}
+
+func (k *link) forget(name string) {
+	k.mu.Lock()
+	delete(k.names, name)
+	k.mu.Unlock()
+	k.send(func(b []byte) []byte { return appendNamed(b, kindForget, 0, name) })
+}
+
+// send appends a frame and writes what there is, unless another goroutine is about to: frames of goroutines that run at the
+// same time travel together. An error shows in the receiver.
+func (k *link) send(frame func([]byte) []byte) {
+	k.out.Lock()
+	defer k.out.Unlock()
+	k.out.buf = frame(k.out.buf)
+	if k.out.writing {
+		return
+	}
+	k.out.writing = true
+	for len(k.out.buf) > 0 {
+		k.out.Unlock()
+		runtime.Gosched() // whoever is ready to send joins in
+		k.out.Lock()
+		b := k.out.buf
+		k.out.buf, k.out.spare = k.out.spare[:0], nil
+		k.out.Unlock()
+		_, err := k.conn.Write(b)
+		k.out.Lock()
+		k.out.spare = b[:0]
+		if err != nil {
+			k.out.buf = k.out.buf[:0]
+		}
+	}
+	k.out.writing = false
+}
+
+// receive serves the supervisor's frames until the connection ends.
+func (k *link) receive(rest []byte) {
+	buf := append(make([]byte, 0, 64<<10), rest...)
+	for {
+		at := 0
+		for {
+			f, n, err := nextFrame(buf[at:])
+			if err == nil && n > 0 {
+				at += n
+				err = k.take(f)
+			}
+			if err != nil {
+				k.end(fmt.Errorf("talk to the supervisor: %w", err))
+				return
+			}
+			if n == 0 {
+				break
+			}
+		}
+		buf = buf[:copy(buf, buf[at:])]
+		if cap(buf)-len(buf) < 16<<10 {
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		n, err := k.conn.Read(buf[len(buf):cap(buf)])
+		if err != nil {
+			k.end(fmt.Errorf("the supervisor is gone: %w", runners.ErrGone))
+			return
+		}
+		buf = buf[:len(buf)+n]
+	}
+}
+
+// take serves one frame.
+func (k *link) take(f frame) error {
+	k.mu.Lock()
+	e := k.tags[f.tag]
+	if e != nil && f.kind == kindEnded {
+		delete(k.tags, f.tag)
+	}
+	k.mu.Unlock()
+	if e == nil {
+		return nil // given up meanwhile
+	}
+	if f.kind == kindOutput { // its records need no copy as text
+		at, block, ok := readOutput(f)
+		if !ok {
+			return errors.New("read output frame: its fields do not fit")
+		}
+		e.push(append([]byte(nil), block...), at+int64(len(block)))
+		return nil
+	}
+	if f.kind == kindEnded {
+		_, _, end, err := readEnding(f)
+		if err == nil {
+			e.finish(end)
+		}
+		return err
+	}
+	r := fieldsOf(f)
+	switch f.kind {
+	case kindStarted:
+		pid, at := r.int(), r.int()
+		if err := r.end("started"); err != nil {
+			return err
+		}
+		e.started(int(pid), at)
+	case kindRefused:
+		errno, message := r.int(), r.text()
+		k.leave(e)
+		e.fail(explain(e.launch, syscall.Errno(errno), message))
+	case kindUnknown:
+		k.leave(e)
+		e.fail(fmt.Errorf("find %s: %w", e.name, runners.ErrGone))
+	}
+	return nil
+}
+
+// end is the end of the link: nothing more will be heard of its executions.
+func (k *link) end(err error) {
+	k.mu.Lock()
+	if k.ended == nil {
+		k.ended = err
+		close(k.closed)
+	}
+	err = k.ended
+	left := make([]*execution, 0, len(k.tags))
+	for _, e := range k.tags {
+		left = append(left, e)
+	}
+	clear(k.tags)
+	clear(k.names)
+	k.mu.Unlock()
+	k.conn.Close()
+	for _, e := range left {
+		e.lose(err)
+	}
+	reapSupervisor(k.pid)
+}
+
+// closeWithin bounds the goodbye to the supervisor.
+const closeWithin = time.Second
+
+// close lets the supervisor go on alone: without jobs it ends.
+func (k *link) close() {
+	k.mu.Lock()
+	if k.ended == nil {
+		k.ended = errClosed
+		close(k.closed) // deliveries stop at their next block; what is not delivered is kept
+	}
+	k.mu.Unlock()
+	k.deliveries.Wait()
+	_ = k.conn.SetReadDeadline(time.Now().Add(closeWithin))
+	k.send(func(b []byte) []byte { return appendFrame(b, kindClose, 0) })
+	k.wg.Wait()
+}
+
+// cause is why the link has ended.
+func (k *link) cause() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ended
+}
+
+// closing tells whether the worker is about to leave.
+func (k *link) closing() bool { return !k.alive() && errors.Is(k.cause(), errClosed) }
+
+// deliver starts a delivery, unless the worker is about to leave.
+func (k *link) deliver(e *execution) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if errors.Is(k.ended, errClosed) {
+		return false
+	}
+	k.deliveries.Go(e.deliver)
+	return true
+}
+
+// fault ends a link on which something came that cannot be.
+func (k *link) fault(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ended == nil {
+		k.ended = fmt.Errorf("talk to the supervisor: %w", err)
+		close(k.closed)
+	}
+	k.conn.Close() // the receiver does the rest
+}

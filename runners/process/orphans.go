@@ -1,0 +1,78 @@
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// orphans are the processes whose parents, jobs or their descendants, have ended: the supervisor is their subreaper, so they
+// become its children. One that left its job's process group is known by its environment, and killed when the job has ended.
+type orphans struct {
+	fd   int  // /proc/…/children of the thread that adopts; -1: this kernel does not have it
+	any  bool // some were alive at the last look
+	next int64
+	buf  [4096]byte
+}
+
+// adoptOrphans makes this process their subreaper. The jobs themselves must be forked by another thread than the first.
+func adoptOrphans() orphans {
+	pid := os.Getpid()
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil || unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
+		return orphans{fd: -1} // they go to process 1; jobs are still ended by group
+	}
+	return orphans{fd: fd}
+}
+
+// kill kills those whose environment has the variable mark, reaps those that have ended, and returns how many with mark are
+// left. At most some 500 are looked at in one call; the rest come up as those go.
+func (o *orphans) kill(mark string) (left int) {
+	if o.fd < 0 {
+		return 0
+	}
+	n, err := unix.Pread(o.fd, o.buf[:], 0)
+	o.any = false
+	if err != nil || n == 0 {
+		return 0
+	}
+	for _, word := range bytes.Fields(o.buf[:n]) {
+		pid, err := strconv.Atoi(string(word))
+		if err != nil {
+			continue
+		}
+		if got, _ := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == pid {
+			continue
+		}
+		o.any = true
+		if mark != "" && hasVariable(pid, func(v []byte) bool { return string(v) == mark }) {
+			_ = unix.Kill(pid, unix.SIGKILL) // ours and not reaped: the number is its own
+			left++
+		}
+	}
+	return left
+}
+
+// reap reaps those that have ended by themselves.
+func (o *orphans) reap(now int64) {
+	o.kill("")
+	o.next = now + int64(time.Second)
+}
+
+// hasVariable tells whether the environment that the process was started with has a variable (name=value) that match likes.
+func hasVariable(pid int, match func([]byte) bool) bool {
+	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return false
+	}
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		if match(v) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,264 @@
+package process
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// peer is the worker's connection, as the supervisor has it.
+type peer struct {
+	fd      int
+	in      []byte // read, not yet served: in[at:]
+	at      int
+	more    bool // whole frames may be waiting in in
+	out     []byte
+	blocked bool // the socket takes no more; epoll tells when it does
+	greeted bool
+}
+
+const (
+	// window is how many bytes of one job's output may be under way to a worker that has not delivered them.
+	window = 1 << 20
+	// outLimit is how many bytes may wait for the socket before output stays on disk.
+	outLimit = 1 << 20
+)
+
+// accept takes a new worker. The one before it is let go: of two, the newer knows better.
+func (s *supervisor) accept() {
+	fd, _, err := unix.Accept4(s.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if err != nil {
+		return
+	}
+	if s.peer != nil {
+		s.peer.close(s)
+	}
+	p := &peer{fd: fd}
+	if err := s.poll.add(fd, unix.EPOLLIN, source{peer: p}); err != nil {
+		s.log.Error("worker cannot be served", "err", err)
+		unix.Close(fd)
+		return
+	}
+	s.peer, s.leaving = p, false
+}
+
+// close lets the worker go. Its jobs go on, their output is kept.
+func (p *peer) close(s *supervisor) {
+	if s.peer != p {
+		return
+	}
+	s.poll.drop(p.fd)
+	s.peer, s.behind = nil, nil
+	for _, j := range s.jobs {
+		j.attached, j.behind, j.told = false, false, false
+	}
+}
+
+// ready reads what has come and goes on with what could not be written.
+func (p *peer) ready(s *supervisor, events uint32) {
+	if events&unix.EPOLLOUT != 0 {
+		p.blocked = false
+		s.poll.change(p.fd, unix.EPOLLIN)
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 {
+		return
+	}
+	const chunk = 64 << 10
+	if p.at > 0 {
+		p.in = p.in[:copy(p.in, p.in[p.at:])]
+		p.at = 0
+	}
+	if cap(p.in)-len(p.in) < chunk {
+		p.in = append(make([]byte, 0, 2*cap(p.in)+2*chunk), p.in...)
+	}
+	n, err := unix.Read(p.fd, p.in[len(p.in):cap(p.in)])
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+	case err != nil || n == 0:
+		p.close(s)
+	default:
+		p.in = p.in[:len(p.in)+n]
+		p.more = true
+	}
+}
+
+// serve does what the waiting frames ask for, up to [maxStarts] starts.
+func (p *peer) serve(s *supervisor) {
+	for starts := 0; p.more && starts < maxStarts; {
+		f, n, err := nextFrame(p.in[p.at:])
+		if err == nil && n > 0 {
+			p.at += n
+			err = s.obey(p, f)
+		}
+		if err != nil {
+			s.log.Error("worker is let go", "err", err)
+			p.close(s)
+			return
+		}
+		if n == 0 || s.peer != p {
+			p.more = false
+			return
+		}
+		if f.kind == kindStart {
+			starts++
+		}
+	}
+}
+
+// obey serves one frame. An error ends the connection.
+func (s *supervisor) obey(p *peer, f frame) error {
+	if !p.greeted {
+		return s.greet(p, f)
+	}
+	if f.kind == kindStart {
+		l, err := readLaunch(f)
+		if err == nil {
+			s.start(f.tag, l)
+		}
+		return err
+	}
+	r := fieldsOf(f)
+	switch f.kind {
+	case kindAttach:
+		name := r.text()
+		if j := s.jobs[name]; j != nil {
+			s.attach(j, f.tag)
+		} else {
+			p.out = appendFrame(p.out, kindUnknown, f.tag)
+		}
+	case kindForget:
+		if j := s.jobs[r.text()]; j != nil {
+			s.forget(j)
+		}
+	case kindAck:
+		name, offset := r.text(), r.int()
+		if j := s.jobs[name]; j != nil {
+			if err := j.spool.ack(min(offset, j.sent)); err != nil {
+				s.log.Error("delivered output may come again", "execution", name, "err", err)
+			}
+			s.pump(j)
+		}
+	case kindLease:
+		name, until := r.text(), r.int()
+		if j := s.jobs[name]; j != nil && !j.lost {
+			j.lease = until
+			s.soon(until)
+		}
+	case kindStop:
+		name, grace := r.text(), r.int()
+		if j := s.jobs[name]; j != nil {
+			s.stop(j, time.Duration(grace))
+		}
+	case kindClose:
+		s.leaving = true
+		p.close(s)
+		return nil
+	}
+	return r.end(string(f.kind))
+}
+
+// greet answers a worker's first frame. One of another version is told so, and the supervisor goes when its jobs have ended.
+func (s *supervisor) greet(p *peer, f frame) error {
+	r := fieldsOf(f)
+	version := r.int()
+	if err := r.end("hello"); err != nil || f.kind != kindHello {
+		return errors.Join(errors.New("worker did not greet"), err)
+	}
+	p.greeted = true
+	p.out = appendFrame(p.out, kindWelcome, 0, protocol, int64(unix.Getpid()))
+	if version != protocol {
+		p.flush(s)
+		s.leaving = true
+		p.close(s)
+	}
+	return nil
+}
+
+// attach tells the worker of a job and sends it what it has not delivered.
+func (s *supervisor) attach(j *job, tag uint64) {
+	j.tag, j.attached, j.told, j.sent = tag, true, false, j.spool.acked
+	s.peer.out = appendFrame(s.peer.out, kindStarted, tag, int64(j.pid), j.end.started)
+	s.pump(j)
+}
+
+// room tells whether more of j's output may be sent now.
+func (s *supervisor) room(j *job) bool {
+	return len(s.peer.out) < outLimit && j.sent-j.spool.acked < window
+}
+
+func (s *supervisor) sendBlock(j *job, block []byte) {
+	b, mark := openFrame(s.peer.out, kindOutput, j.tag)
+	b = appendInt(b, j.sent)
+	s.peer.out = closeFrame(append(b, block...), mark)
+	j.sent += int64(len(block))
+}
+
+// pump sends what is kept and not sent, as far as there is room, and then the ending.
+func (s *supervisor) pump(j *job) {
+	if !j.attached || j.told {
+		return
+	}
+	for j.sent < j.spool.size {
+		if !s.room(j) {
+			if !j.behind {
+				j.behind = true
+				s.behind = append(s.behind, j)
+			}
+			return
+		}
+		block, err := j.spool.read(s.scratch(), j.sent)
+		if err != nil {
+			s.log.Error("output is lost", "execution", j.name, "err", err)
+			j.end.message = "some of the output was lost: " + err.Error()
+			j.sent = j.spool.size
+			break
+		}
+		s.sendBlock(j, block)
+	}
+	j.behind = false
+	if j.ended {
+		j.told = true
+		s.peer.out = appendEnding(s.peer.out, kindEnded, j.tag, j.name, j.number, &j.end)
+	}
+}
+
+// scratch is a buffer that holds a record of any length.
+func (s *supervisor) scratch() []byte {
+	const size = 256 << 10
+	if cap(s.block) < size {
+		s.block = make([]byte, 0, size)
+	}
+	return s.block[:size]
+}
+
+// flush writes what waits for the worker, and lets those in that waited for room.
+func (p *peer) flush(s *supervisor) {
+	for len(p.out) > 0 && !p.blocked {
+		n, err := unix.Write(p.fd, p.out)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			p.blocked = true
+			s.poll.change(p.fd, unix.EPOLLIN|unix.EPOLLOUT)
+			return
+		case err != nil:
+			p.close(s)
+			return
+		}
+		if n == len(p.out) {
+			p.out = p.out[:0]
+		} else {
+			p.out = append(p.out[:0], p.out[n:]...)
+		}
+		if len(s.behind) > 0 && len(p.out) < outLimit {
+			waiting := s.behind
+			s.behind = nil
+			for _, j := range waiting {
+				j.behind = false
+				s.pump(j)
+			}
+		}
+	}
+}

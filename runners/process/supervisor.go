@@ -1,0 +1,431 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// youngFor is how long a job runs before its pipes are watched. A shorter one is read once, when it ends. It is also
+	// how late its first line can be.
+	youngFor = 20 * time.Millisecond
+	// idleFor is how long a supervisor without worker and jobs waits for the next worker.
+	idleFor = time.Minute
+	// maxWait bounds the loop's sleep while there are deadlines: the clock of leases runs on while the machine sleeps, the
+	// kernel's timeouts do not.
+	maxWait = time.Second
+	// maxStarts is how many jobs are started between two looks at what else happened.
+	maxStarts = 8
+	// stuckFor is how long one fork may take before leases are enforced without waiting for it: an exec from a file system
+	// that hangs does not come back.
+	stuckFor = time.Second
+	// keepEnding is how long an ending that nobody asks for is kept.
+	keepEnding = 24 * time.Hour
+)
+
+// errSupervised says that another supervisor serves the folder.
+var errSupervised = errors.New("another supervisor serves this folder")
+
+// supervisor owns the jobs of one worker. All of it belongs to one loop on one locked thread, which forks, reads output,
+// reaps and kills: the kernel ends the jobs when that thread ends (PR_SET_PDEATHSIG). The lock is free only while the loop
+// waits or forks; then [supervisor.watch] may look whether leases have run out.
+type supervisor struct {
+	dir    string
+	marker string // what the environment of every job of this folder begins with
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	jobs     map[string]*job // by name, until forgotten
+	live     int             // jobs that have not ended
+	due      int64           // clock reading before which no deadline lies; 0: there is none
+	forking  atomic.Int64    // clock reading at which the fork under way began; 0: none is
+	poll     poller
+	listener int
+	peer     *peer
+	journal  *journal
+	folders  *folders
+	orphans  orphans
+	cgroups  *cgroups
+	null     int // /dev/null
+	number   int64
+	young    []*job // whose pipes are not watched yet, oldest first
+	behind   []*job // with output that waits for room
+	buf      []byte // what one read takes
+	block    []byte // what one read becomes
+	leaving  bool   // the worker has said that it stops
+	idle     time.Time
+	lock     *os.File
+}
+
+// Supervise serves the worker whose state folder is dir: it starts its jobs, keeps their output and how they ended, and
+// kills those whose lease runs out. It returns nil once there is neither worker nor job for it, or when another supervisor
+// serves dir already. When ctx ends, so do the jobs. It is what the hidden command "weir supervisor" runs; it writes
+// "ready" and a newline to standard output once it can be reached, and nothing after.
+func Supervise(ctx context.Context, dir string) error {
+	var err error
+	offMain(func() { err = supervise(ctx, dir) })
+	if errors.Is(err, errSupervised) {
+		return nil
+	}
+	return err
+}
+
+// offMain runs f on a locked thread that is not the process's first: orphans are adopted by the first, so that the jobs,
+// children of the other, are not listed among them.
+func offMain(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			offMain(f)
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+func supervise(ctx context.Context, dir string) (err error) {
+	// A service manager that signals a whole group must not take the jobs from a worker that lets them finish. Notify, not
+	// Ignore: what is ignored would be ignored in the jobs too.
+	ignored := make(chan os.Signal, 1)
+	signal.Notify(ignored, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	defer signal.Stop(ignored)
+
+	s, err := newSupervisor(dir)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	stop := context.AfterFunc(ctx, s.poll.wake)
+	defer stop()
+	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { s.watch(watched) })
+	defer wg.Wait()
+	defer unwatch()
+
+	fmt.Println("ready")
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		unix.Dup2(int(null.Fd()), 1) // whoever waits for the line sees the end of it
+		null.Close()
+	}
+	return s.run(ctx)
+}
+
+func newSupervisor(dir string) (s *supervisor, err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find folder %s: %w", dir, err)
+	}
+	s = &supervisor{
+		dir: dir, marker: marker(dir), log: slog.Default().With("supervisor", os.Getpid()), jobs: map[string]*job{},
+		listener: -1, null: -1, buf: make([]byte, 64<<10), idle: time.Now(), poll: poller{fd: -1, bell: -1},
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.lock, err = lockFolder(dir); err != nil {
+		return s, err
+	}
+	if err := sweep(s.marker); err != nil {
+		return s, err
+	}
+	if s.poll, err = newPoller(); err != nil {
+		return s, err
+	}
+	if s.null, err = unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return s, fmt.Errorf("open %s: %w", os.DevNull, err)
+	}
+	if s.folders, err = openFolders(filepath.Join(dir, "jobs")); err != nil {
+		return s, err
+	}
+	if err := s.load(); err != nil {
+		return s, err
+	}
+	s.orphans = adoptOrphans()
+	s.cgroups = newCgroups(s.marker, s.log)
+	if s.listener, err = listen(dir); err != nil {
+		return s, err
+	}
+	return s, s.poll.add(s.listener, unix.EPOLLIN, source{})
+}
+
+// lockFolder takes dir for this process. The kernel gives it back when the process ends, however it ends.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "supervisor.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock folder: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errSupervised
+	}
+	return nil, fmt.Errorf("lock folder %s: %w", dir, err)
+}
+
+// load takes over the endings that an earlier supervisor left.
+func (s *supervisor) load() error {
+	output := filepath.Join(s.dir, "output")
+	if err := os.MkdirAll(output, 0o700); err != nil {
+		return fmt.Errorf("make the folder for output: %w", err)
+	}
+	var found []kept
+	var err error
+	if s.journal, found, err = openJournal(s.dir); err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, k := range found {
+		path := spoolPath(s.dir, k.spool)
+		sp, err := openSpool(path)
+		if err != nil {
+			return err
+		}
+		known[filepath.Base(path)] = true
+		s.number = max(s.number, k.spool)
+		s.jobs[k.name] = &job{name: k.name, number: k.spool, pid: k.end.pid, pidfd: -1, spool: sp, ended: true, exited: true, end: k.end}
+	}
+	entries, err := os.ReadDir(output)
+	if err != nil {
+		return fmt.Errorf("list kept output: %w", err)
+	}
+	for _, e := range entries {
+		if !known[e.Name()] {
+			os.Remove(filepath.Join(output, e.Name()))
+		}
+	}
+	return nil
+}
+
+// run is the loop.
+func (s *supervisor) run(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		timeout := s.timeout()
+		s.mu.Unlock()
+		events, err := s.poll.wait(timeout)
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			s.handle(e)
+		}
+		if s.peer != nil {
+			s.peer.serve(s)
+		}
+		s.tick()
+		if err := s.flush(); err != nil {
+			return err
+		}
+		if ctx.Err() != nil || s.done() {
+			return nil
+		}
+	}
+}
+
+// handle serves one event.
+func (s *supervisor) handle(e unix.EpollEvent) {
+	src, ok := s.poll.source(e)
+	switch {
+	case !ok: // its descriptor was closed in this round
+	case src.job == nil && src.peer == nil:
+		s.accept()
+	case src.peer != nil:
+		src.peer.ready(s, e.Events)
+	case src.stream < 0:
+		s.exited(src.job)
+	default:
+		s.read(src.job, src.stream)
+	}
+}
+
+// timeout is how long the loop may wait for events.
+func (s *supervisor) timeout() time.Duration {
+	wait := time.Duration(-1)
+	if s.peer != nil && s.peer.more {
+		return 0
+	}
+	if s.due != 0 {
+		wait = min(max(time.Duration(s.due-clock()), 0), maxWait)
+	} else if s.live > 0 && s.orphans.any {
+		wait = maxWait
+	}
+	if len(s.young) > 0 {
+		if w := max(time.Duration(s.young[0].begun+int64(youngFor)-clock()), 0); wait < 0 || w < wait {
+			wait = w
+		}
+	}
+	if s.peer == nil && s.live == 0 {
+		if w := max(time.Until(s.idle.Add(idleFor)), 0); wait < 0 || w < wait {
+			wait = w
+		}
+	}
+	return wait
+}
+
+// tick does what is due.
+func (s *supervisor) tick() {
+	if len(s.young) == 0 && s.due == 0 && !s.orphans.any {
+		return
+	}
+	now := clock()
+	s.watchYoung(now)
+	if s.due != 0 && now >= s.due {
+		s.expire(now)
+	}
+	if s.orphans.any && now >= s.orphans.next {
+		s.orphans.reap(now)
+	}
+}
+
+// soon makes sure that the loop looks at its deadlines at t.
+func (s *supervisor) soon(t int64) {
+	if t != 0 && (s.due == 0 || t < s.due) {
+		s.due = t
+	}
+}
+
+// expire kills and settles the jobs whose time has come, and finds the next deadline.
+func (s *supervisor) expire(now int64) {
+	s.due = 0
+	for _, j := range s.jobs {
+		if j.ended {
+			continue
+		}
+		s.enforce(j, now)
+		if j.retry != 0 && now >= j.retry {
+			s.settle(j)
+		}
+		if !j.ended {
+			s.soon(j.lease)
+			s.soon(j.kill)
+			s.soon(j.retry)
+		}
+	}
+}
+
+// enforce is the dead man's switch, and the end of a stop's grace.
+func (s *supervisor) enforce(j *job, now int64) {
+	if j.lease != 0 && now >= j.lease {
+		j.lease, j.lost = 0, !j.exited
+		j.signal(unix.SIGKILL)
+	}
+	if j.kill != 0 && now >= j.kill {
+		j.kill = 0
+		j.signal(unix.SIGKILL)
+	}
+}
+
+// watch enforces leases while the loop hangs in a fork.
+func (s *supervisor) watch(ctx context.Context) {
+	ticker := time.NewTicker(stuckFor)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if begun := s.forking.Load(); begun == 0 || clock()-begun < int64(stuckFor) {
+			continue
+		}
+		s.mu.Lock()
+		now := clock()
+		for _, j := range s.jobs {
+			if !j.exited {
+				s.enforce(j, now)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// flush writes what this round made: the endings to disk, then everything to the worker.
+func (s *supervisor) flush() error {
+	if err := s.journal.flush(); err != nil {
+		s.log.Error("endings are not on disk", "err", err)
+	}
+	if s.journal.slack() {
+		if err := s.rewriteJournal(); err != nil {
+			s.log.Error("endings are not on disk", "err", err)
+		}
+	}
+	if s.peer != nil {
+		s.peer.flush(s)
+	}
+	return nil
+}
+
+func (s *supervisor) rewriteJournal() error {
+	old := time.Now().Add(-keepEnding).UnixNano()
+	for _, j := range s.jobs {
+		if j.ended && j.end.ended < old && !j.attached {
+			s.forget(j)
+		}
+	}
+	return s.journal.rewrite(func(b []byte) []byte {
+		for _, j := range s.jobs {
+			if j.ended {
+				before := len(b)
+				b = appendEnding(b, journalEnded, 0, j.name, j.number, &j.end)
+				j.kept = len(b) - before
+			}
+		}
+		return b
+	})
+}
+
+// done tells whether nothing is left to do here.
+func (s *supervisor) done() bool {
+	if s.peer != nil || s.live > 0 {
+		s.idle = time.Now()
+		return false
+	}
+	return s.leaving || time.Since(s.idle) >= idleFor
+}
+
+// close ends every job and gives everything back.
+func (s *supervisor) close() {
+	for _, j := range s.jobs {
+		j.signal(unix.SIGKILL)
+	}
+	if s.peer != nil {
+		s.peer.close(s)
+	}
+	if s.listener >= 0 {
+		unlisten(s.dir)
+		unix.Close(s.listener)
+	}
+	if s.journal != nil {
+		s.journal.close()
+	}
+	if s.null >= 0 {
+		unix.Close(s.null)
+	}
+	s.poll.close()
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}

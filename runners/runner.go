@@ -1,0 +1,125 @@
+// Package runners says what a kind of infrastructure has to do for a run, and nothing about NATS: start an execution,
+// find it again, wait for it, stop it. Each pool type has a folder of its own below this one.
+package runners
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+// A Runner starts executions on one kind of infrastructure, and finds them again.
+type Runner interface {
+	// Start returns once the infrastructure has taken the job. A name that already runs is found, not started twice.
+	// ctx bounds the starting, never the job. An error that trying again cannot mend is [Permanent].
+	Start(ctx context.Context, spec Spec) (Execution, error)
+
+	// Find looks up what any worker started under name, running or ended. [ErrGone]: there is nothing.
+	Find(ctx context.Context, name string, out Output) (Execution, error)
+
+	// Close gives back what the runner holds. Executions that can outlive their worker go on.
+	Close() error
+}
+
+// An Execution is a job on its infrastructure: a process, a container, a task, a Kubernetes Job.
+type Execution interface {
+	// ID is what the infrastructure calls it: a PID, a container ID, an ARN, a Job name.
+	ID() string
+
+	// Wait returns once the job has ended and all its output has been delivered. It may be called more than once and
+	// from several goroutines. An error means that the end is not known: ctx ended, or [ErrGone].
+	Wait(ctx context.Context) (Result, error)
+
+	// Stop ends the job: the polite signal, then after grace the end of everything it started. It returns once the
+	// job is confirmed gone; a second call hurries the first. A job that has ended is not an error.
+	Stop(ctx context.Context, grace time.Duration) error
+}
+
+// Leased is an Execution that ends by itself when its worker's right to the run runs out: the one who holds it says how
+// long that right is confirmed. Past that time the job is killed even if the worker is frozen or dead.
+type Leased interface {
+	Lease(until time.Time) error
+}
+
+// Forgetter is a Runner that keeps what an ended execution left (its result, its output) until it is told that the
+// final state is recorded.
+type Forgetter interface {
+	Forget(name string)
+}
+
+// Spec is one job to start: everything is resolved, nothing is left to look up.
+type Spec struct {
+	Name       string          // names the execution, unique for run and attempt: the key of Find
+	Run        string          // run ID
+	Attempt    int             // from 1
+	Pool       string          // pool's name
+	Queue      string          // work queue's name
+	Deployment string          // deployment's name
+	Worker     string          // worker's name
+	Parameters json.RawMessage // the parameters' JSON object; never empty
+	Trace      string          // traceparent, or empty
+	Job        json.RawMessage // the rendered job configuration, in the pool type's own shape
+	Code       string          // folder against which Entrypoint and a relative working directory are resolved; empty: Config.Code
+	Entrypoint string          // file.py:function, or empty when the job has a command
+	Output     Output          // receives the job's output; never nil
+	Lease      time.Time       // until when the worker's right to the run is confirmed; zero: no limit
+}
+
+// Output takes a job's output as it comes. Line is called from one goroutine per stream and must not block for long:
+// the runner never lets a slow receiver block the job. line has no newline and is the receiver's to keep.
+type Output interface {
+	Line(stream Stream, at time.Time, line []byte)
+}
+
+// Stream tells a job's two outputs apart.
+type Stream string
+
+// The streams.
+const (
+	Stdout Stream = "stdout"
+	Stderr Stream = "stderr"
+)
+
+// MaxLine is the length in bytes at which a line of output is split: the parts before the last end in [Continued].
+const MaxLine = 64 << 10
+
+// Continued marks a part of a split line that goes on in the next.
+const Continued = "\\"
+
+// Result is how an execution ended, as the infrastructure tells it.
+type Result struct {
+	ExitCode int             // the process's own; 128+n when signal n ended it, as shells count
+	Signal   string          // the signal that ended it (SIGKILL), or empty
+	Reason   schemas.Reason  // what the infrastructure knows beyond the exit code (oom_killed, lease_lost), or empty
+	Message  string          // the infrastructure's own words, or empty
+	Value    json.RawMessage // the run's result, valid JSON of at most MaxResult bytes, or nil
+	Started  time.Time       // when the job started
+	Ended    time.Time       // when it ended
+}
+
+// MaxResult is the size in bytes up to which a result travels in the completed event.
+const MaxResult = 64 << 10
+
+// Type is a kind of work pool this binary can serve.
+type Type struct {
+	Name     string          // process, docker, ecs, kubernetes
+	Summary  string          // one line for people: what runs where
+	Template json.RawMessage // the default base job template: {"variables": {JSON Schema}, "job_configuration": {...}}
+
+	// New makes a runner for one worker. dir is the worker's own state folder, which survives its restart.
+	New func(ctx context.Context, config Config) (Runner, error)
+
+	// Check refuses a rendered job configuration that could never start, with a sentence that says why. It is called
+	// when a deployment is deployed and before a run is claimed a slot; it reaches no infrastructure.
+	Check func(job json.RawMessage) error
+}
+
+// Config is what a worker gives its runner.
+type Config struct {
+	Worker string // the worker's name
+	Pool   string // the pool's name
+	Dir    string // state folder of this worker, which exists and survives a restart under the same name
+	Code   string // folder against which entrypoints and relative working directories are resolved
+}
