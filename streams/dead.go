@@ -1,0 +1,195 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+// DeadLetter is a request that could not be accepted, as it came, with the reason.
+type DeadLetter struct {
+	ID       uint64            `json:"id"` // sequence in the stream of dead letters
+	Subject  string            `json:"subject"`
+	Sequence uint64            `json:"sequence"` // in the pool's stream
+	Run      string            `json:"run,omitempty"`
+	Reason   schemas.Reason    `json:"reason"`
+	Message  string            `json:"message"`
+	Time     time.Time         `json:"time"`
+	Headers  map[string]string `json:"headers,omitempty"` // the request's own
+	Body     string            `json:"body"`
+}
+
+// Bury stores the request among the dead letters, once however often it is called for it. The request itself is still to be
+// acknowledged.
+func (d *Delivery) Bury(ctx context.Context, reason schemas.Reason, message string) error {
+	msg := nats.NewMsg(deadPrefix + token(d.Pool) + "." + token(d.Queue) + "." + token(d.Deployment))
+	msg.Data = d.Body
+	for k, v := range d.msg.Header {
+		msg.Header[headerOriginal+k] = v
+	}
+	for _, h := range [][2]string{
+		{headerDeadReason, string(reason)}, {headerDeadMessage, oneLine(message)}, {headerDeadSubject, d.msg.Subject},
+		{headerDeadSequence, strconv.FormatUint(d.Sequence, 10)}, {headerDeadRun, d.Run}, {headerDeadTime, d.Requested.Format(time.RFC3339Nano)},
+		{jetstream.MsgIDHeader, poolStream(d.Pool) + "-" + strconv.FormatUint(d.Sequence, 10) + "-" + d.Requested.Format(time.RFC3339Nano)},
+	} {
+		msg.Header.Set(h[0], h[1])
+	}
+	ctx, cancel := d.conn.bound(ctx)
+	defer cancel()
+	if _, err := d.conn.JS.PublishMsg(ctx, msg); err != nil {
+		return fmt.Errorf("store run %s among the dead letters: %w", d.Run, err)
+	}
+	return nil
+}
+
+// token is name where it is one, or the nearest that is.
+func token(name string) string {
+	var e *schemas.NameError
+	if errors.As(schemas.CheckName("", name), &e) {
+		if e.Nearest == "" {
+			return "_"
+		}
+		return e.Nearest
+	}
+	return name
+}
+
+// oneLine makes a message fit a header.
+func oneLine(s string) string {
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	if len(s) > 4<<10 {
+		s = s[:4<<10] + "…"
+	}
+	return s
+}
+
+// DeadLetters returns the newest dead letters, newest first, at most limit of them. pool may be empty for all.
+func (c *Conn) DeadLetters(ctx context.Context, pool string, limit int) ([]DeadLetter, error) {
+	filter := deadPrefix + ">"
+	if pool != "" {
+		filter = deadPrefix + token(pool) + ".>"
+	}
+	var out []DeadLetter
+	err := c.newest(ctx, DeadStream, filter, limit, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		if out = append(out, deadLetter(m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)); len(out) >= limit {
+			return errDone
+		}
+		return nil
+	})
+	return out, err
+}
+
+// DeadLetter returns one by its ID.
+func (c *Conn) DeadLetter(ctx context.Context, id uint64) (DeadLetter, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	s, err := c.JS.Stream(ctx, DeadStream)
+	if err != nil {
+		return DeadLetter{}, fmt.Errorf("read dead letter %d: %w", id, unavailable(c.url, err))
+	}
+	m, err := s.GetMsg(ctx, id)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return DeadLetter{}, notFound("dead letter", strconv.FormatUint(id, 10), nil, "")
+	} else if err != nil {
+		return DeadLetter{}, fmt.Errorf("read dead letter %d: %w", id, unavailable(c.url, err))
+	}
+	return deadLetter(m.Header, m.Data, m.Sequence, m.Time), nil
+}
+
+func deadLetter(h nats.Header, body []byte, id uint64, stored time.Time) DeadLetter {
+	l := DeadLetter{
+		ID: id, Subject: h.Get(headerDeadSubject), Run: h.Get(headerDeadRun), Reason: schemas.Reason(h.Get(headerDeadReason)),
+		Message: h.Get(headerDeadMessage), Time: stored.UTC(), Body: string(body),
+	}
+	l.Sequence, _ = strconv.ParseUint(h.Get(headerDeadSequence), 10, 64)
+	for k, v := range h {
+		if name, ok := strings.CutPrefix(k, headerOriginal); ok && len(v) > 0 {
+			if l.Headers == nil {
+				l.Headers = map[string]string{}
+			}
+			l.Headers[name] = v[0]
+		}
+	}
+	return l
+}
+
+// newest calls each for a stream's messages under filter, newest first, until it returns an error ([errDone] for a good end)
+// or there are no more. It reads windows from the end, each twice as long as the one before it, so that its cost follows
+// what is wanted and not what is stored. guess is how many are likely to be wanted.
+func (c *Conn) newest(ctx context.Context, stream, filter string, guess int, each func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
+	bounded, cancel := c.bound(ctx)
+	s, err := c.JS.Stream(bounded, stream)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", stream, unavailable(c.url, err))
+	}
+	state := s.CachedInfo().State
+	high, window := state.LastSeq+1, uint64(max(4*guess, 64))
+	for high > state.FirstSeq && state.Msgs > 0 {
+		low := max(state.FirstSeq, high-min(window, high))
+		msgs, err := c.between(ctx, stream, filter, low, high)
+		if err != nil {
+			return fmt.Errorf("read stream %s: %w", stream, unavailable(c.url, err))
+		}
+		for i := len(msgs) - 1; i >= 0; i-- {
+			meta, err := msgs[i].Metadata()
+			if err != nil {
+				return err
+			}
+			if err := each(msgs[i], meta); errors.Is(err, errDone) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		high, window = low, 2*window
+	}
+	return nil
+}
+
+// between returns a stream's messages under filter with low <= sequence < high, in order.
+func (c *Conn) between(ctx context.Context, stream, filter string, low, high uint64) ([]jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*c.timeout)
+	defer cancel()
+	cons, err := c.JS.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(low, 1),
+	})
+	if err != nil {
+		return nil, err
+	}
+	info, err := cons.Info(ctx)
+	if err != nil || info.NumPending == 0 {
+		return nil, err
+	}
+	it, err := cons.Messages()
+	if err != nil {
+		return nil, err
+	}
+	defer it.Stop()
+	var out []jetstream.Msg
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, err
+		}
+		if meta.Sequence.Stream >= high {
+			return out, nil
+		}
+		out = append(out, m)
+		if meta.NumPending == 0 || meta.Sequence.Stream == high-1 {
+			return out, nil
+		}
+	}
+}

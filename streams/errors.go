@@ -1,0 +1,85 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+var (
+	// ErrOvertaken says that somebody else wrote the run's next event first. Nothing was written.
+	ErrOvertaken = errors.New("another worker has written the run's next event")
+
+	// ErrNotFound says that a pool, deployment, run or worker does not exist. The error is a [*NotFoundError].
+	ErrNotFound = errors.New("not found")
+
+	// ErrExists says that what was to be created is there already.
+	ErrExists = errors.New("exists already")
+
+	// ErrUnavailable says that NATS could not be reached or cannot serve Weir.
+	ErrUnavailable = errors.New("NATS is not available")
+)
+
+// NotFoundError names what was looked for and what there is instead.
+type NotFoundError struct {
+	Kind    string // work pool, deployment, …
+	Name    string
+	Nearest string   // the likeliest meant, or empty
+	Known   []string // all there are
+	Create  string   // the command that makes one, or empty
+}
+
+func (e *NotFoundError) Error() string {
+	s := fmt.Sprintf("%s %q does not exist", e.Kind, e.Name)
+	switch {
+	case e.Nearest != "":
+		s += fmt.Sprintf("; did you mean %q?", e.Nearest)
+	case len(e.Known) > 0 && len(e.Known) <= 12:
+		s += "; there is " + strings.Join(e.Known, ", ")
+	}
+	if e.Create != "" {
+		s += "; create it with: " + e.Create
+	}
+	return s
+}
+
+// Is makes errors.Is(err, ErrNotFound) true.
+func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
+
+func notFound(kind, name string, known []string, create string) error {
+	return &NotFoundError{Kind: kind, Name: name, Nearest: schemas.Nearest(name, known), Known: known, Create: create}
+}
+
+// overtaken knows both codes the server uses: 10071 from one replica, 10164 from several.
+func overtaken(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// unsure tells whether a publish that ended in err may have been stored all the same.
+func unsure(err error) bool {
+	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrDisconnected) ||
+		errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting)
+}
+
+// unavailable explains an error of a request to JetStream for the one who has to mend it.
+func unavailable(url string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: the server at %s has no JetStream for this account; start it with jetstream enabled (nats-server -js)", ErrUnavailable, url)
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+		return fmt.Errorf("%w: %s refused the credentials: %w; give others with --creds, --nkey, --user or --context", ErrUnavailable, url, err)
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrConnectionClosed):
+		return fmt.Errorf("%w: nothing answers at %s (%w); start one with: weir up, or name another with --server", ErrUnavailable, url, err)
+	}
+	return err
+}

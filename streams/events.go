@@ -1,0 +1,127 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+// Recorded is an event as the log holds it.
+type Recorded struct {
+	schemas.RunEvent
+	Sequence uint64    // in the event log
+	Stored   time.Time // by the NATS server's clock
+}
+
+// An Append is an event on its way into the log.
+type Append struct {
+	conn   *Conn
+	event  schemas.RunEvent
+	future jetstream.PubAckFuture
+	seq    uint64
+	err    error
+}
+
+// Append sends e, to be stored only if the run's last event has sequence last in the log (0: the run has none). It does
+// not wait: the promise is in [Append.Wait]. The event's order is that of the calls on one connection.
+func (c *Conn) Append(e schemas.RunEvent, last uint64, trace string) *Append {
+	a := &Append{conn: c, event: e}
+	repeat := 0
+	if e.Reason == schemas.ReasonHeld {
+		repeat = int(last) // the same state of the same attempt again: the event's ID has to differ
+	}
+	body, err := schemas.EncodeRunEvent(e, repeat, trace)
+	if err != nil {
+		a.err = fmt.Errorf("record %s of run %s: %w", e.State, e.Run, err)
+		return a
+	}
+	msg := &nats.Msg{Subject: runEventSubject(e), Data: body, Header: nats.Header{
+		"Content-Type":                          {schemas.ContentType},
+		jetstream.ExpectedLastSubjSeqHeader:     {strconv.FormatUint(last, 10)},
+		jetstream.ExpectedLastSubjSeqSubjHeader: {runEventFilter(e.Pool, e.Deployment, e.Run)},
+	}}
+	if trace != "" {
+		msg.Header[HeaderTrace] = []string{trace}
+	}
+	a.future, a.err = c.JS.PublishMsgAsync(msg)
+	return a
+}
+
+// Wait returns the event's sequence once it is stored. [ErrOvertaken]: somebody else's event came first, and this one is
+// not stored. Another error leaves that open; a reconnect in between is looked into, not reported. It is called from one
+// goroutine at a time.
+func (a *Append) Wait(ctx context.Context) (uint64, error) {
+	if a.future == nil {
+		return a.seq, a.err
+	}
+	select {
+	case ack := <-a.future.Ok():
+		a.seq = ack.Sequence
+	case err := <-a.future.Err():
+		a.seq, a.err = a.settle(ctx, err)
+	case <-ctx.Done():
+		return 0, fmt.Errorf("record %s of run %s: %w", a.event.State, a.event.Run, context.Cause(ctx))
+	}
+	a.future = nil
+	return a.seq, a.err
+}
+
+// settle finds out what became of an append that ended in err: one that was stored, but whose acknowledgement was lost, is
+// a success.
+func (a *Append) settle(ctx context.Context, err error) (uint64, error) {
+	if !overtaken(err) && !unsure(err) {
+		return 0, fmt.Errorf("record %s of run %s: %w", a.event.State, a.event.Run, err)
+	}
+	last, readErr := a.conn.LastEvent(ctx, a.event.Pool, a.event.Deployment, a.event.Run)
+	switch {
+	case readErr == nil && last.State == a.event.State && last.Worker == a.event.Worker && last.Attempt == a.event.Attempt &&
+		last.Time.Equal(a.event.Time):
+		return last.Sequence, nil
+	case overtaken(err):
+		return 0, fmt.Errorf("record %s of run %s: %w", a.event.State, a.event.Run, ErrOvertaken)
+	}
+	return 0, fmt.Errorf("record %s of run %s: %w", a.event.State, a.event.Run, err)
+}
+
+// LastEvent returns the run's last event. [ErrNotFound]: it has none.
+func (c *Conn) LastEvent(ctx context.Context, pool, deployment, run string) (Recorded, error) {
+	return c.last(ctx, runEventFilter(pool, deployment, run), run)
+}
+
+func (c *Conn) last(ctx context.Context, filter, run string) (Recorded, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	s, err := c.stream(ctx, EventStream)
+	if err != nil {
+		return Recorded{}, fmt.Errorf("read the last event of run %s: %w", run, err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, filter)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Recorded{}, notFound("run", run, nil, "")
+	} else if err != nil {
+		return Recorded{}, fmt.Errorf("read the last event of run %s: %w", run, unavailable(c.url, err))
+	}
+	e, err := schemas.DecodeRunEvent(m.Data)
+	if err != nil {
+		return Recorded{}, fmt.Errorf("event %d of the log: %w", m.Sequence, err)
+	}
+	return Recorded{RunEvent: e, Sequence: m.Sequence, Stored: m.Time}, nil
+}
+
+// ServerTime is what the NATS server's clock says: what [Recorded.Stored] is to be compared with.
+func (c *Conn) ServerTime(ctx context.Context) (time.Time, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	s, err := c.JS.Stream(ctx, EventStream)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask NATS for its time: %w", unavailable(c.url, err))
+	}
+	return s.CachedInfo().TimeStamp, nil
+}

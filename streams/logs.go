@@ -1,0 +1,188 @@
+package streams
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+// LogLine is a line of a job's output.
+type LogLine struct {
+	Run       string    `json:"run"`
+	Stream    string    `json:"stream"` // stdout, stderr, or weir for the worker's own
+	Continued bool      `json:"continued,omitempty"`
+	Time      time.Time `json:"time"` // when NATS stored it
+	Line      string    `json:"line"`
+}
+
+// LogWriter publishes one run's output. It may be used from several goroutines.
+type LogWriter struct {
+	conn    *Conn
+	subject string
+	mu      sync.Mutex
+	pending []jetstream.PubAckFuture // not yet confirmed, oldest first; guarded by mu
+	failed  error                    // the first that failed; guarded by mu
+	lost    int                      // lines that failed; guarded by mu
+}
+
+// Logs makes a writer for the run's output.
+func (c *Conn) Logs(pool, deployment, run string) *LogWriter {
+	return &LogWriter{conn: c, subject: logSubject(pool, deployment, run)}
+}
+
+// Write publishes one line without waiting for its acknowledgement. It blocks only while thousands are under way.
+func (l *LogWriter) Write(stream string, line []byte, continued bool) {
+	msg := &nats.Msg{Subject: l.subject, Data: line, Header: nats.Header{HeaderStream: {stream}}}
+	if continued {
+		msg.Header[HeaderContinued] = []string{"true"}
+	}
+	f, err := l.conn.JS.PublishMsgAsync(msg)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	l.pending = append(l.pending, f)
+	if len(l.pending) >= 256 {
+		l.settle()
+	}
+}
+
+// settle forgets what is confirmed, so that a long job's writer stays small. mu is held.
+func (l *LogWriter) settle() {
+	kept := l.pending[:0]
+	for _, f := range l.pending {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			l.fail(err)
+		default:
+			kept = append(kept, f)
+		}
+	}
+	l.pending = kept
+}
+
+func (l *LogWriter) fail(err error) {
+	l.lost++
+	if l.failed == nil {
+		l.failed = err
+	}
+}
+
+// Flush returns once every line written so far is stored. An error says how many are not.
+func (l *LogWriter) Flush(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.pending {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			l.fail(err)
+		case <-ctx.Done():
+			l.fail(context.Cause(ctx))
+		}
+	}
+	l.pending = nil
+	if l.lost > 0 {
+		return fmt.Errorf("%d lines of output were not stored: %w", l.lost, l.failed)
+	}
+	return nil
+}
+
+// ReadLogs calls each for the run's lines, oldest first. With follow it goes on with those that come until the run's final
+// state is recorded and every line before it has been read, or ctx ends.
+func (c *Conn) ReadLogs(ctx context.Context, run string, follow bool, each func(LogLine) error) error {
+	if err := schemas.CheckName("run", run); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	filter := logSubject("*", "*", run)
+	if !follow {
+		return c.stored(ctx, filter, each)
+	}
+	// A worker stores a run's last line before its final state: what is stored when that state is read is all there is.
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.WatchRun(ctx, run, func(Recorded) error { return nil })
+	}()
+	var seen uint64
+	live, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-ended:
+			stop()
+		case <-live.Done():
+		}
+	}()
+	line := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		seen = meta.Sequence.Stream
+		return each(logLine(run, m, meta))
+	}
+	if err := c.follow(live, LogStream, filter, line); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return c.storedAfter(ctx, filter, seen, each)
+}
+
+func (c *Conn) stored(ctx context.Context, filter string, each func(LogLine) error) error {
+	return c.storedAfter(ctx, filter, 0, each)
+}
+
+func (c *Conn) storedAfter(ctx context.Context, filter string, after uint64, each func(LogLine) error) error {
+	bounded, cancel := c.bound(ctx)
+	s, err := c.JS.Stream(bounded, LogStream)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("read logs: %w", unavailable(c.url, err))
+	}
+	low, end := max(after+1, s.CachedInfo().State.FirstSeq), s.CachedInfo().State.LastSeq+1
+	if low >= end {
+		return nil
+	}
+	msgs, err := c.between(ctx, LogStream, filter, low, end)
+	if err != nil {
+		return fmt.Errorf("read logs: %w", unavailable(c.url, err))
+	}
+	for _, m := range msgs {
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if err := each(logLine("", m, meta)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func logLine(run string, m jetstream.Msg, meta *jetstream.MsgMetadata) LogLine {
+	if run == "" {
+		run = m.Subject()[lastDot(m.Subject())+1:]
+	}
+	return LogLine{
+		Run: run, Stream: m.Headers().Get(HeaderStream), Continued: m.Headers().Get(HeaderContinued) != "",
+		Time: meta.Timestamp.UTC(), Line: string(m.Data()),
+	}
+}
+
+func lastDot(s string) int {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] == '.' {
+			return i
+		}
+	}
+	return -1
+}

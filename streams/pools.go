@@ -1,0 +1,389 @@
+package streams
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+const (
+	poolKey       = "pool."
+	deploymentKey = "deployment."
+	sequenceKey   = "sequence." // the last request of a pool that was deleted: run IDs are never given twice
+)
+
+// CreatePool makes the pool's stream and its queues' consumers, then records it. [ErrExists]: a pool of that name is there.
+// A stream that is there without a record, such as one made by Terraform, is adopted as it is.
+func (c *Conn) CreatePool(ctx context.Context, p schemas.Pool) (schemas.Pool, error) {
+	if err := checkPool(p); err != nil {
+		return p, err
+	}
+	if _, _, err := get[schemas.Pool](ctx, c, ConfigBucket, poolKey+p.Name); err == nil {
+		return p, fmt.Errorf("work pool %q: %w", p.Name, ErrExists)
+	} else if !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return p, err
+	}
+	last, _, err := get[uint64](ctx, c, ConfigBucket, sequenceKey+p.Name)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return p, err
+	}
+	if err := c.ensureStream(ctx, poolConfig(p, last+1)); err != nil {
+		return p, err
+	}
+	if err := c.ensureQueues(ctx, p); err != nil {
+		return p, err
+	}
+	p.Created = time.Now().UTC().Truncate(time.Millisecond)
+	p.Updated = p.Created
+	return p, c.put(ctx, ConfigBucket, poolKey+p.Name, p)
+}
+
+// UpdatePool changes the pool's stream, its queues and its record.
+func (c *Conn) UpdatePool(ctx context.Context, p schemas.Pool) (schemas.Pool, error) {
+	if err := checkPool(p); err != nil {
+		return p, err
+	}
+	old, err := c.Pool(ctx, p.Name)
+	if err != nil {
+		return p, err
+	}
+	if old.Type != p.Type {
+		return p, fmt.Errorf("work pool %q is of type %s, which cannot change to %s; create another pool", p.Name, old.Type, p.Type)
+	}
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	if _, err := c.JS.UpdateStream(bounded, poolConfig(p, 0)); err != nil {
+		return p, fmt.Errorf("update the stream of work pool %q: %w", p.Name, unavailable(c.url, err))
+	}
+	if err := c.ensureQueues(ctx, p); err != nil {
+		return p, err
+	}
+	p.Created, p.Updated = old.Created, time.Now().UTC().Truncate(time.Millisecond)
+	return p, c.put(ctx, ConfigBucket, poolKey+p.Name, p)
+}
+
+func checkPool(p schemas.Pool) error {
+	if err := schemas.CheckName("work pool", p.Name); err != nil {
+		return err
+	}
+	for _, q := range p.WorkQueues {
+		if err := schemas.CheckName("work queue", q.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureQueues makes each queue's consumer with the settings that Weir needs: a subject without one would collect in silence.
+func (c *Conn) ensureQueues(ctx context.Context, p schemas.Pool) error {
+	for _, q := range p.Queues() {
+		bounded, cancel := c.bound(ctx)
+		_, err := c.JS.CreateOrUpdateConsumer(bounded, poolStream(p.Name), queueConfig(p, q))
+		cancel()
+		if err != nil {
+			return fmt.Errorf("set up work queue %q of work pool %q: %w", q.Name, p.Name, unavailable(c.url, err))
+		}
+	}
+	return nil
+}
+
+// Pool returns a pool's record. The error names the pools there are.
+func (c *Conn) Pool(ctx context.Context, name string) (schemas.Pool, error) {
+	p, _, err := get[schemas.Pool](ctx, c, ConfigBucket, poolKey+name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		names, err := c.names(ctx, poolKey)
+		if err != nil {
+			return p, err
+		}
+		create := ""
+		if schemas.ValidName(name) {
+			create = "weir work-pool create " + name + " --type process"
+		}
+		return p, notFound("work pool", name, names, create)
+	}
+	return p, err
+}
+
+// Pools returns every pool, by name.
+func (c *Conn) Pools(ctx context.Context) ([]schemas.Pool, error) {
+	return list[schemas.Pool](ctx, c, poolKey)
+}
+
+// DeletePool deletes the pool's stream, with every request that waits in it, and its record. What its runs did stays in the
+// event log.
+func (c *Conn) DeletePool(ctx context.Context, name string) error {
+	if _, err := c.Pool(ctx, name); err != nil {
+		return err
+	}
+	bounded, cancel := c.bound(ctx)
+	defer cancel()
+	s, err := c.JS.Stream(bounded, poolStream(name))
+	if err == nil {
+		if err := c.put(ctx, ConfigBucket, sequenceKey+name, s.CachedInfo().State.LastSeq); err != nil {
+			return err
+		}
+		err = c.JS.DeleteStream(bounded, poolStream(name))
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("delete the stream of work pool %q: %w", name, unavailable(c.url, err))
+	}
+	return c.remove(ctx, ConfigBucket, poolKey+name)
+}
+
+// PutDeployment records a deployment. Its pool and queue need not exist yet.
+func (c *Conn) PutDeployment(ctx context.Context, d schemas.Deployment) (schemas.Deployment, error) {
+	if err := schemas.CheckName("deployment", d.Name); err != nil {
+		return d, err
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	old, _, err := get[schemas.Deployment](ctx, c, ConfigBucket, deploymentKey+d.Name)
+	switch {
+	case err == nil:
+		d.Created = old.Created
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		d.Created = now
+	default:
+		return d, err
+	}
+	d.Updated = now
+	return d, c.put(ctx, ConfigBucket, deploymentKey+d.Name, d)
+}
+
+// Deployment returns a deployment's record. The error names the nearest there is.
+func (c *Conn) Deployment(ctx context.Context, name string) (schemas.Deployment, error) {
+	d, _, err := get[schemas.Deployment](ctx, c, ConfigBucket, deploymentKey+name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		names, err := c.names(ctx, deploymentKey)
+		if err != nil {
+			return d, err
+		}
+		return d, notFound("deployment", name, names, "weir deploy")
+	}
+	return d, err
+}
+
+// Deployments returns every deployment, by name.
+func (c *Conn) Deployments(ctx context.Context) ([]schemas.Deployment, error) {
+	return list[schemas.Deployment](ctx, c, deploymentKey)
+}
+
+// DeleteDeployment removes the record. Requests that wait for it will be refused when they are claimed.
+func (c *Conn) DeleteDeployment(ctx context.Context, name string) error {
+	if _, err := c.Deployment(ctx, name); err != nil {
+		return err
+	}
+	return c.remove(ctx, ConfigBucket, deploymentKey+name)
+}
+
+// ConfigChange is one change of a pool or a deployment.
+type ConfigChange struct {
+	Pool       string              // the pool that changed, or empty
+	Deployment string              // the deployment that changed, or empty
+	PoolRecord *schemas.Pool       // nil: deleted
+	Record     *schemas.Deployment // nil: deleted
+}
+
+// WatchConfig calls apply for every pool and deployment there is, then, until ctx ends, for each change. ready is closed
+// after the first pass. It returns when ctx ends or the watch breaks.
+func (c *Conn) WatchConfig(ctx context.Context, ready chan<- struct{}, apply func(ConfigChange)) error {
+	kv, err := c.bucket(ctx, ConfigBucket)
+	if err != nil {
+		return err
+	}
+	w, err := kv.WatchAll(ctx)
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", ConfigBucket, unavailable(c.url, err))
+	}
+	defer w.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return fmt.Errorf("watch %s: the watch ended", ConfigBucket)
+			case e == nil:
+				close(ready)
+			default:
+				if change, ok := configChange(e); ok {
+					apply(change)
+				}
+			}
+		}
+	}
+}
+
+// configChange reads one entry. A record that does not parse counts as deleted: nothing may run by it.
+func configChange(e jetstream.KeyValueEntry) (ConfigChange, bool) {
+	gone := e.Operation() != jetstream.KeyValuePut
+	if name, ok := strings.CutPrefix(e.Key(), poolKey); ok {
+		ch := ConfigChange{Pool: name}
+		if p := new(schemas.Pool); !gone && json.Unmarshal(e.Value(), p) == nil {
+			ch.PoolRecord = p
+		}
+		return ch, true
+	}
+	if name, ok := strings.CutPrefix(e.Key(), deploymentKey); ok {
+		ch := ConfigChange{Deployment: name}
+		if d := new(schemas.Deployment); !gone && json.Unmarshal(e.Value(), d) == nil {
+			ch.Record = d
+		}
+		return ch, true
+	}
+	return ConfigChange{}, false
+}
+
+// QueueStatus is a work queue as its consumer tells it.
+type QueueStatus struct {
+	Name             string     `json:"name"`
+	Priority         int        `json:"priority,omitempty"`
+	ConcurrencyLimit int        `json:"concurrency_limit,omitempty"`
+	Depth            uint64     `json:"depth"`            // runs waiting, not those held by a worker
+	Running          int        `json:"running"`          // runs held by a worker: claimed or running
+	Oldest           *time.Time `json:"oldest,omitempty"` // when the oldest waiting request was stored
+	Redelivered      int        `json:"redelivered,omitempty"`
+}
+
+// QueueStatuses returns each queue of a pool, in the order of its record.
+func (c *Conn) QueueStatuses(ctx context.Context, p schemas.Pool) ([]QueueStatus, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	stream, err := c.JS.Stream(ctx, poolStream(p.Name))
+	if err != nil {
+		return nil, fmt.Errorf("look at the stream of work pool %q: %w", p.Name, unavailable(c.url, err))
+	}
+	var out []QueueStatus
+	for _, q := range p.Queues() {
+		st := QueueStatus{Name: q.Name, Priority: q.Priority, ConcurrencyLimit: q.ConcurrencyLimit}
+		cons, err := stream.Consumer(ctx, q.Name)
+		if err != nil {
+			return nil, fmt.Errorf("look at work queue %q of work pool %q: %w", q.Name, p.Name, err)
+		}
+		info := cons.CachedInfo()
+		st.Depth, st.Running, st.Redelivered = info.NumPending, info.NumAckPending, info.NumRedelivered
+		if st.Depth > 0 {
+			next, err := stream.GetMsg(ctx, info.Delivered.Stream+1, jetstream.WithGetMsgSubject(queueFilter(p.Name, q.Name)))
+			if err == nil {
+				st.Oldest = &next.Time
+			} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil, fmt.Errorf("look at the oldest request of work queue %q: %w", q.Name, err)
+			}
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}
+
+func get[T any](ctx context.Context, c *Conn, bucket, key string) (v T, revision uint64, err error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	kv, err := c.bucket(ctx, bucket)
+	if err != nil {
+		return v, 0, err
+	}
+	e, err := kv.Get(ctx, key)
+	if err != nil {
+		return v, 0, err
+	}
+	if err := json.Unmarshal(e.Value(), &v); err != nil {
+		return v, 0, fmt.Errorf("read %s of bucket %s: %w", strconv.Quote(key), bucket, err)
+	}
+	return v, e.Revision(), nil
+}
+
+func (c *Conn) put(ctx context.Context, bucket, key string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	kv, err := c.bucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	if _, err := kv.Put(ctx, key, b); err != nil {
+		return fmt.Errorf("write %s to bucket %s: %w", key, bucket, unavailable(c.url, err))
+	}
+	return nil
+}
+
+func (c *Conn) remove(ctx context.Context, bucket, key string) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	kv, err := c.bucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	if err := kv.Delete(ctx, key); err != nil {
+		return fmt.Errorf("delete %s from bucket %s: %w", key, bucket, unavailable(c.url, err))
+	}
+	return nil
+}
+
+func list[T any](ctx context.Context, c *Conn, prefix string) ([]T, error) {
+	entries, err := c.entries(ctx, ConfigBucket, prefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]T, 0, len(entries))
+	for _, e := range entries {
+		var v T
+		if err := json.Unmarshal(e.Value(), &v); err != nil {
+			return nil, fmt.Errorf("read %q of bucket %s: %w", e.Key(), ConfigBucket, err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (c *Conn) names(ctx context.Context, prefix string) ([]string, error) {
+	entries, err := c.entries(ctx, ConfigBucket, prefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimPrefix(e.Key(), prefix))
+	}
+	return names, nil
+}
+
+// entries returns what a bucket holds under a pattern of keys, by key.
+func (c *Conn) entries(ctx context.Context, bucket, pattern string) ([]jetstream.KeyValueEntry, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	kv, err := c.bucket(ctx, bucket)
+	if err != nil {
+		return nil, err
+	}
+	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, unavailable(c.url, err)
+	}
+	defer w.Stop()
+	var out []jetstream.KeyValueEntry
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, unavailable(c.url, ctx.Err())
+		case e, ok := <-w.Updates():
+			if ok && e != nil {
+				out = append(out, e)
+				continue
+			}
+			sort.Slice(out, func(i, j int) bool { return out[i].Key() < out[j].Key() })
+			return out, nil
+		}
+	}
+}

@@ -1,0 +1,405 @@
+package streams
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+const (
+	// pullExpires is how long one pull request waits in the NATS server before it is renewed: what idle costs.
+	pullExpires = 5 * time.Minute
+	// pullHeartbeat is how often the server says that a waiting pull request is still there. Two missed ones, and it is asked again.
+	pullHeartbeat = 10 * time.Second
+)
+
+// A Delivery is a run request in this worker's hands. Unless it is acknowledged or renewed within the pool's ack wait, NATS
+// gives it to the next worker.
+type Delivery struct {
+	conn *Conn
+	msg  *nats.Msg
+
+	Pool, Queue, Deployment string
+	Run                     string    // the run's ID: from the request's header, or made of pool and sequence
+	Named                   bool      // the request named its run
+	Sequence                uint64    // of the request in the pool's stream
+	Deliveries              uint64    // how often it has been delivered, this time included
+	Requested               time.Time // when the request was stored
+	Received                time.Time // when this worker got it
+	Body                    []byte
+	Trace                   string // traceparent, or empty
+}
+
+// Renew asks NATS for another ack wait and returns once it has confirmed.
+func (d *Delivery) Renew(ctx context.Context) error {
+	return d.confirm(ctx, "renew the lease of", "+WPI")
+}
+
+// Ack ends the request: it is gone from the pool's stream once this returns nil.
+func (d *Delivery) Ack(ctx context.Context) error { return d.confirm(ctx, "acknowledge", "+ACK") }
+
+func (d *Delivery) confirm(ctx context.Context, what, verb string) error {
+	if _, err := d.conn.NC.RequestWithContext(ctx, d.msg.Reply, []byte(verb)); err != nil {
+		return fmt.Errorf("%s run %s: %w", what, d.Run, err)
+	}
+	return nil
+}
+
+// GiveBack lets NATS deliver the request again after delay. It does not wait.
+func (d *Delivery) GiveBack(delay time.Duration) error {
+	verb := "-NAK"
+	if delay > 0 {
+		verb = fmt.Sprintf(`-NAK {"delay": %d}`, delay.Nanoseconds())
+	}
+	return d.conn.NC.Publish(d.msg.Reply, []byte(verb))
+}
+
+// A Puller takes requests from a pool's work queues, one for each slot it is told of and never more, the queue with the
+// lowest priority number first.
+type Puller struct {
+	conn   *Conn
+	pool   string
+	queues []string // in the order in which they are asked
+	slots  int      // how many requests may be asked for at once
+}
+
+// Puller makes one for the named queues, or for all of the pool's when none is named. slots is how many requests may be asked
+// for at once.
+func (c *Conn) Puller(p schemas.Pool, names []string, slots int) (*Puller, error) {
+	queues := slices.Clone(p.Queues())
+	slices.SortStableFunc(queues, func(a, b schemas.WorkQueue) int {
+		return cmp.Compare(uint(a.Priority-1), uint(b.Priority-1)) // none (0) comes last
+	})
+	var known []string
+	for _, q := range queues {
+		known = append(known, q.Name)
+	}
+	for _, n := range names {
+		if !slices.Contains(known, n) {
+			return nil, notFound("work queue", n, known, "")
+		}
+	}
+	if len(names) > 0 {
+		known = slices.DeleteFunc(known, func(q string) bool { return !slices.Contains(names, q) })
+	}
+	return &Puller{conn: c, pool: p.Name, queues: known, slots: slots}, nil
+}
+
+// Queues are the queues' names in the order in which they are asked.
+func (p *Puller) Queues() []string { return p.queues }
+
+// Run calls deliver for each request, from one goroutine, until ctx ends. slots yields a value for each free slot; one
+// request is asked for each. A delivery that is already under way when ctx ends is given back. The error says why NATS
+// will deliver no more: the pool is gone.
+func (p *Puller) Run(ctx context.Context, slots <-chan struct{}, deliver func(*Delivery)) error {
+	if len(p.queues) == 1 {
+		return p.runOne(ctx, p.queues[0], slots, deliver)
+	}
+	return p.runMany(ctx, slots, deliver)
+}
+
+// runOne keeps a pull request waiting in the server for every free slot: a slot that gets free costs one message out and
+// the request's message in.
+func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}, deliver func(*Delivery)) error {
+	in := newInbox(p.conn, 2*p.slots+64)
+	defer func() { in.close(p.giveBack) }()
+	if err := in.open(); err != nil {
+		return err
+	}
+	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
+	defer p.conn.NC.RemoveStatusListener(reconnected)
+
+	waiting := map[string]*pull{}
+	ask := func(n int) {
+		if pl, err := in.pull(p.conn, p.pool, queue, n, false); err == nil {
+			waiting[pl.inbox] = pl
+		} else {
+			waiting[fmt.Sprint("failed ", len(waiting))] = &pull{left: n} // asked again at the next tick
+		}
+	}
+	again := func(stale func(*pull) bool) {
+		n := 0
+		for k, pl := range waiting {
+			if stale(pl) {
+				n += pl.left
+				delete(waiting, k)
+			}
+		}
+		if n > 0 {
+			ask(n)
+		}
+	}
+	tick := time.NewTicker(pullHeartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-slots:
+			n := 1
+			for more := true; more; {
+				select {
+				case <-slots:
+					n++
+				default:
+					more = false
+				}
+			}
+			ask(n)
+		case <-reconnected: // the server has dropped what waited there
+			again(func(*pull) bool { return true })
+		case <-tick.C:
+			again(func(pl *pull) bool { return time.Since(pl.seen) > 2*pullHeartbeat+pullHeartbeat/2 })
+		case m := <-in.msgs:
+			pl := waiting[m.Subject]
+			if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 && m.Reply == "" || status == "100" {
+				switch {
+				case pl == nil:
+				case status == "100":
+					pl.seen = time.Now()
+				case status == "404", status == "408", status == "409":
+					if err := gone(m); err != nil {
+						return fmt.Errorf("pull from work queue %s of work pool %s: %w", queue, p.pool, err)
+					}
+					delete(waiting, m.Subject)
+					ask(pl.left)
+				case status == "503": // no such consumer, or no leader for it: wait for the next tick
+					pl.seen = time.Time{}
+				}
+				continue
+			}
+			if pl != nil {
+				pl.seen = time.Now()
+				if pl.left--; pl.left == 0 {
+					delete(waiting, m.Subject)
+				}
+			}
+			if d, err := p.delivery(m); err == nil {
+				deliver(d)
+			}
+		}
+	}
+}
+
+// runMany asks the queues one after the other for each slot, so that a request of a later queue is taken only while the
+// earlier ones are empty; when all are, it waits on all of them at once and gives back what it cannot use.
+func (p *Puller) runMany(ctx context.Context, slots <-chan struct{}, deliver func(*Delivery)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-slots:
+		}
+		d, err := p.next(ctx)
+		if err != nil {
+			return err
+		}
+		if d == nil {
+			return nil
+		}
+		deliver(d)
+	}
+}
+
+func (p *Puller) next(ctx context.Context) (*Delivery, error) {
+	for {
+		for _, q := range p.queues {
+			if d, err := p.round(ctx, []string{q}, true); d != nil || err != nil {
+				return d, err
+			}
+		}
+		if d, err := p.round(ctx, p.queues, false); d != nil || err != nil || ctx.Err() != nil {
+			return d, err
+		}
+	}
+}
+
+// round asks the queues for one request and returns the first that comes; those that came beside it are given back. nil
+// without an error: there was none, or it is time to ask again.
+func (p *Puller) round(ctx context.Context, queues []string, noWait bool) (*Delivery, error) {
+	in := newInbox(p.conn, 4*len(queues)+64)
+	defer func() { in.close(p.giveBack) }()
+	if err := in.open(); err != nil {
+		return nil, nil //nolint:nilerr // the connection is closed: ctx ends soon
+	}
+	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
+	defer p.conn.NC.RemoveStatusListener(reconnected)
+	for _, q := range queues {
+		if _, err := in.pull(p.conn, p.pool, q, 1, noWait); err != nil {
+			break // not connected: the time below decides
+		}
+	}
+	silence := time.NewTimer(2*pullHeartbeat + pullHeartbeat/2)
+	defer silence.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-silence.C:
+			return nil, nil
+		case <-reconnected:
+			return nil, nil
+		case m := <-in.msgs:
+			switch status := m.Header.Get("Status"); {
+			case status == "100":
+				silence.Reset(2*pullHeartbeat + pullHeartbeat/2)
+			case m.Reply == "" && status == "503":
+				select { // no leader, or no such queue: not more than once a second
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+				}
+				return nil, nil
+			case m.Reply == "":
+				in.idle = len(queues) == 1
+				return nil, gone(m)
+			default:
+				in.idle = len(queues) == 1
+				return p.delivery(m)
+			}
+		}
+	}
+}
+
+func (p *Puller) giveBack(m *nats.Msg) {
+	if d, err := p.delivery(m); err == nil {
+		_ = d.GiveBack(0) // lost: the ack wait gives it back
+	}
+}
+
+// gone tells a status that ends a pull for good from one that asks to try again.
+func gone(m *nats.Msg) error {
+	switch m.Header.Get("Description") {
+	case "Consumer Deleted", "Stream Deleted":
+		return errors.New("it was deleted")
+	}
+	return nil
+}
+
+func (p *Puller) delivery(m *nats.Msg) (*Delivery, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	pool, queue, deployment, err := parseRunSubject(m.Subject)
+	if err != nil {
+		return nil, err
+	}
+	d := &Delivery{
+		conn: p.conn, msg: m, Pool: pool, Queue: queue, Deployment: deployment,
+		Sequence: meta.Sequence.Stream, Deliveries: meta.NumDelivered, Requested: meta.Timestamp.UTC(), Received: time.Now(),
+		Body: m.Data, Trace: m.Header.Get(HeaderTrace),
+	}
+	if d.Run = m.Header.Get(HeaderRunID); d.Run != "" {
+		d.Named = true
+	} else if d.Run = firingRun(pool, m.Header); d.Run == "" {
+		d.Run = naturalRun(pool, d.Sequence)
+	}
+	return d, nil
+}
+
+// firingRun names the run of a repeating schedule's firing, the same for a firing that is stored twice: Nats-Scheduler is
+// the schedule's subject and Nats-Schedule-Next the time of the firing after it (ADR-51). Empty: no such firing.
+func firingRun(pool string, h nats.Header) string {
+	schedule, next := h.Get("Nats-Scheduler"), h.Get("Nats-Schedule-Next")
+	at, err := time.Parse(time.RFC3339, next)
+	if schedule == "" || err != nil {
+		return ""
+	}
+	name := schedule[len(schedule)-min(len(schedule), schemas.MaxName):]
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] == '.' {
+			name = name[i+1:]
+			break
+		}
+	}
+	if len(name) > 20 {
+		name = name[:20]
+	}
+	if len(pool) > 24 {
+		pool = pool[:24]
+	}
+	return pool + "-" + name + "-" + at.UTC().Format("20060102T150405Z")
+}
+
+// inbox is where the answers to this worker's pull requests arrive: one subscription, one token for each request.
+type inbox struct {
+	conn   *Conn
+	prefix string
+	sub    *nats.Subscription
+	msgs   chan *nats.Msg
+	next   int
+	idle   bool // nothing can be under way: every pull request was answered
+}
+
+// pull is a request for messages that waits in the server.
+type pull struct {
+	inbox string
+	left  int       // messages it may still bring
+	seen  time.Time // when it last gave a sign of life
+}
+
+// newInbox makes one with room for as many messages as may come before the first is read: nats.go drops what does not fit.
+func newInbox(c *Conn, room int) *inbox {
+	return &inbox{conn: c, prefix: c.NC.NewInbox(), msgs: make(chan *nats.Msg, room)}
+}
+
+func (in *inbox) open() (err error) {
+	in.sub, err = in.conn.NC.ChanSubscribe(in.prefix+".*", in.msgs)
+	if err != nil {
+		return fmt.Errorf("subscribe for deliveries: %w", err)
+	}
+	return nil
+}
+
+func (in *inbox) pull(c *Conn, pool, queue string, n int, noWait bool) (*pull, error) {
+	in.next++
+	p := &pull{inbox: in.prefix + "." + strconv.Itoa(in.next), left: n, seen: time.Now()}
+	req := struct {
+		Batch     int           `json:"batch"`
+		Expires   time.Duration `json:"expires,omitempty"`
+		Heartbeat time.Duration `json:"idle_heartbeat,omitempty"`
+		NoWait    bool          `json:"no_wait,omitempty"`
+	}{Batch: n, NoWait: noWait}
+	if !noWait {
+		req.Expires, req.Heartbeat = pullExpires, pullHeartbeat
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	return p, c.NC.PublishRequest(c.prefix+"CONSUMER.MSG.NEXT."+poolStream(pool)+"."+queue, p.inbox, body)
+}
+
+// close ends the inbox: the server forgets the pull requests that wait for it, and late gets what was already under way.
+func (in *inbox) close(late func(*nats.Msg)) {
+	if in.sub == nil {
+		return
+	}
+	if in.idle {
+		_ = in.sub.Unsubscribe()
+		return
+	}
+	// The server has processed the drain's unsubscribe when it answers the flush: what it sent before is in the channel by then.
+	if in.sub.Drain() != nil || in.conn.NC.FlushTimeout(time.Second) != nil {
+		return // not connected: nothing was under way
+	}
+	for {
+		select {
+		case m := <-in.msgs:
+			if m.Reply != "" {
+				late(m)
+			}
+		default:
+			return
+		}
+	}
+}
