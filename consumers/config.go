@@ -1,0 +1,125 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// config is the worker's live copy of its pool and of all deployments, kept by a watch: looking one up costs a run nothing.
+type config struct {
+	kind runners.Type
+
+	mu          sync.Mutex
+	pool        schemas.Pool         // under mu
+	render      *runners.Renderer    // under mu
+	deployments map[string]*prepared // under mu
+	changed     chan struct{}        // closed and replaced when the pool changes; under mu
+	poolGone    bool                 // under mu
+}
+
+func newConfig(kind runners.Type, pool schemas.Pool) (*config, error) {
+	r, err := runners.NewRenderer(kind, pool.BaseJobTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("base job template of work pool %s: %w", pool.Name, err)
+	}
+	return &config{kind: kind, pool: pool, render: r, deployments: map[string]*prepared{}, changed: make(chan struct{})}, nil
+}
+
+func (c *config) renderer() *runners.Renderer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.render
+}
+
+// current returns the pool's record, whether it still exists, and a channel that is closed when either changes.
+func (c *config) current() (schemas.Pool, bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pool, !c.poolGone, c.changed
+}
+
+// deployment returns what is known of a deployment. One that the watch has not brought yet is asked for: a run that is
+// requested right after weir deploy finds it.
+func (c *config) deployment(ctx context.Context, conn *streams.Conn, name string) (*prepared, error) {
+	c.mu.Lock()
+	p, r := c.deployments[name], c.render
+	c.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	record, err := conn.Deployment(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return prepare(r, record), nil
+}
+
+// apply takes one change of the watch.
+func (c *config) apply(ch streams.ConfigChange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case ch.Deployment != "" && ch.Record == nil:
+		delete(c.deployments, ch.Deployment)
+	case ch.Deployment != "":
+		c.deployments[ch.Deployment] = prepare(c.render, *ch.Record)
+	case ch.Pool == c.pool.Name:
+		c.applyPool(ch.PoolRecord)
+	}
+}
+
+// applyPool replaces the pool's record. A template that does not compile leaves the one before in force: it was refused when
+// it was written, so this one came past Weir. mu is held.
+func (c *config) applyPool(p *schemas.Pool) {
+	if c.poolGone = p == nil; !c.poolGone {
+		c.pool = *p
+		if r, err := runners.NewRenderer(c.kind, p.BaseJobTemplate); err == nil {
+			c.render = r
+			for name, d := range c.deployments {
+				c.deployments[name] = prepare(r, d.record)
+			}
+		}
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// watch keeps the copy until ctx ends. ready is closed when all there is has arrived.
+func (c *config) watch(ctx context.Context, conn *streams.Conn, ready chan<- struct{}, warn func(error)) {
+	var once sync.Once
+	for ctx.Err() == nil {
+		first := make(chan struct{})
+		pass := make(chan struct{})
+		go func() {
+			defer close(pass)
+			select {
+			case <-first:
+				once.Do(func() { close(ready) })
+			case <-ctx.Done():
+			}
+		}()
+		err := conn.WatchConfig(ctx, first, c.apply)
+		if err == nil || errors.Is(err, context.Canceled) {
+			<-pass
+			return
+		}
+		warn(err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+		select {
+		case <-first:
+		default:
+			close(first)
+		}
+		<-pass
+	}
+}

@@ -1,0 +1,82 @@
+package consumers
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// heartbeat writes the worker's record every few seconds and whenever it is poked, and takes it back when ctx ends.
+func (w *Worker) heartbeat(ctx context.Context, queues []string) {
+	record := func() schemas.Worker {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		r := schemas.Worker{
+			Name: w.Name, Pool: w.Pool, Type: w.config.kind.Name, Status: schemas.WorkerOnline, Queues: queues, Slots: w.Slots, Used: len(w.held),
+			Version: w.Version, PID: os.Getpid(), Instance: w.instance, Started: w.started, Seen: time.Now().UTC(),
+		}
+		r.Host, _ = os.Hostname()
+		if w.draining {
+			r.Status = schemas.WorkerDraining
+		}
+		for _, run := range w.held {
+			if len(r.Runs) < 100 {
+				r.Runs = append(r.Runs, run)
+			}
+		}
+		slices.Sort(r.Runs)
+		return r
+	}
+	every := time.NewTicker(streams.HeartbeatEvery)
+	defer every.Stop()
+	for {
+		if err := w.conn.PutWorker(ctx, record()); err != nil && ctx.Err() == nil {
+			w.Logger.Warn("heartbeat is not written", "err", err)
+		}
+		select {
+		case <-every.C:
+		case <-w.beat:
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if err := w.conn.RemoveWorker(last, record()); err != nil {
+				w.Logger.Warn("worker's record is not removed; it shows as offline", "err", err)
+			}
+			return
+		}
+	}
+}
+
+// poke asks for a heartbeat at once.
+func (w *Worker) poke() {
+	select {
+	case w.beat <- struct{}{}:
+	default:
+	}
+}
+
+// register makes the worker a NATS micro service, so that nats micro ls shows it.
+func (w *Worker) register() (micro.Service, error) {
+	return micro.AddService(w.conn.NC, micro.Config{
+		Name: "weir-worker", Version: serviceVersion(w.Version), Description: "Weir worker " + w.Name + " of pool " + w.Pool,
+		Metadata: map[string]string{"worker": w.Name, "pool": w.Pool, "instance": w.instance},
+	})
+}
+
+// semantic matches a semantic version (semver.org) without the leading v.
+var semantic = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+
+// serviceVersion is version where it is a semantic one, as micro services must have.
+func serviceVersion(version string) string {
+	if semantic.MatchString(version) {
+		return version
+	}
+	return "0.0.0"
+}

@@ -1,0 +1,144 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+var (
+	errLeaseLost   = errors.New("the lease was not confirmed in time")
+	errTimedOut    = errors.New("the run took longer than its timeout")
+	errStopped     = errors.New("the worker is stopping")
+	errNotReported = errors.New("NATS could not be reached for too long")
+)
+
+// reportTime is how long a worker goes on trying to record what it knows while NATS is away.
+const reportTime = 10 * time.Minute
+
+// A lease is the right to a run: the unacknowledged delivery, renewed every third of the ack wait. A renewal that is not
+// confirmed for two thirds of it ends the right: the last third is left for the job to be killed before another worker may
+// start the run.
+type lease struct {
+	wait  time.Duration // the pool's ack wait
+	until time.Time     // until when the right is confirmed
+	renew time.Time     // when it is to be renewed next
+}
+
+// newLease begins when the run is claimed: no other worker takes over a run whose last event is younger than the ack wait.
+func newLease(wait time.Duration, received, claimed time.Time) *lease {
+	return &lease{wait: wait, until: claimed.Add(wait * 2 / 3), renew: received.Add(wait / 3)}
+}
+
+// confirmed moves the lease on after a renewal that was sent at that time.
+func (l *lease) confirmed(sent time.Time) {
+	l.until, l.renew = sent.Add(l.wait*2/3), sent.Add(l.wait/3)
+}
+
+// missed plans the next try after a renewal that was not confirmed.
+func (l *lease) missed(now time.Time) { l.renew = now.Add(min(l.wait/30, time.Second)) }
+
+// hold renews the run's lease until its execution has ended. The error says why it was ended: errTimedOut, errStopped; with
+// errLeaseLost the run is no longer this worker's.
+func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (runners.Result, error) {
+	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	type end struct {
+		runners.Result
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		r, err := exec.Wait(waiting)
+		ended <- end{r, err}
+	}()
+
+	renew := time.NewTimer(time.Until(c.lease.renew))
+	defer renew.Stop()
+	var timeout <-chan time.Time
+	if c.job.timeout > 0 {
+		t := time.NewTimer(time.Until(c.started.Add(c.job.timeout)))
+		defer t.Stop()
+		timeout = t.C
+	}
+	kept := time.NewTicker(streams.HeldEvery)
+	defer kept.Stop()
+	var cause error // why the job is being ended
+	stop := func(why error) {
+		if cause == nil {
+			cause = why
+			go func() { _ = exec.Stop(waiting, c.job.grace) }() // its end shows in ended
+		}
+	}
+	stopping := ctx.Done()
+	for {
+		select {
+		case e := <-ended:
+			if e.err != nil {
+				return e.Result, e.err
+			}
+			return e.Result, cause
+		case <-timeout:
+			stop(fmt.Errorf("%w of %s", errTimedOut, c.job.timeout))
+			timeout = nil
+		case <-stopping:
+			stop(errStopped)
+			stopping = nil
+		case <-kept.C:
+			held := c.event(w, c.state)
+			held.Execution, held.Reason, held.Message = exec.ID(), schemas.ReasonHeld, "the run goes on"
+			if err := w.append(waiting, c, held); err != nil {
+				w.abandon(c, exec, err)
+				return runners.Result{}, fmt.Errorf("%w: %w", errLeaseLost, err)
+			}
+		case <-renew.C:
+			if err := w.renew(waiting, c, exec); err != nil {
+				w.abandon(c, exec, err)
+				return runners.Result{}, err
+			}
+			renew.Reset(time.Until(c.lease.renew))
+		}
+	}
+}
+
+// renew asks for another ack wait and tells the execution. A renewal that fails is tried again; errLeaseLost says that there
+// is no time left for it.
+func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) error {
+	sent := time.Now()
+	bounded, cancel := context.WithDeadline(ctx, c.lease.until)
+	err := c.Renew(bounded)
+	cancel()
+	if err == nil {
+		c.lease.confirmed(sent)
+		if l, ok := exec.(runners.Leased); ok {
+			return l.Lease(c.lease.until)
+		}
+		return nil
+	}
+	now := time.Now()
+	if !now.Before(c.lease.until) {
+		return fmt.Errorf("run %s: %w: %w", c.Run, errLeaseLost, err)
+	}
+	w.Logger.Warn("lease is not renewed yet", "run", c.Run, "left", c.lease.until.Sub(now).Round(time.Second), "err", err)
+	c.lease.missed(now)
+	return nil
+}
+
+// abandon ends an execution that this worker has no right to any more, if it is one that cannot outlive its worker. Others
+// are let go, for the next worker to find.
+func (w *Worker) abandon(c *claim, exec runners.Execution, why error) {
+	w.Logger.Warn("run is given up", "run", c.Run, "attempt", c.attempt, "err", why)
+	if _, ok := exec.(runners.Leased); !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), reportTime)
+	defer cancel()
+	if err := exec.Stop(ctx, 0); err != nil {
+		w.Logger.Error("execution could not be stopped", "run", c.Run, "err", err)
+	}
+}

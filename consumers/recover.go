@@ -1,0 +1,127 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// history is what the event log says of a run before this worker has written anything.
+type history struct {
+	settled bool              // nothing is left to do: the delivery is dealt with
+	last    uint64            // sequence of its last event, 0: none
+	attempt int               // the last attempt that was made
+	found   runners.Execution // a lost worker's execution that still lives
+	event   streams.Recorded  // the last event, where there is one
+	logs    *streams.LogWriter
+}
+
+// history looks up what was recorded of the run, if anything can have been: most requests are delivered once and not named,
+// and for those the claim's compare-and-set asks the question for nothing.
+func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
+	if d.Deliveries == 1 && !d.Named || !schemas.ValidName(d.Deployment) || !schemas.ValidName(d.Run) {
+		return history{}, nil
+	}
+	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
+	if errors.Is(err, streams.ErrNotFound) {
+		return history{}, nil
+	} else if err != nil {
+		return history{}, err
+	}
+	h := history{last: last.Sequence, attempt: last.Attempt, event: last}
+	switch {
+	case last.RunEvent.Sequence != d.Sequence || !last.Requested.Equal(d.Requested):
+		return history{settled: true}, w.duplicate(ctx, d, last)
+	case last.State.Final():
+		return history{settled: true}, w.ack(ctx, d)
+	case last.State == schemas.Retrying:
+		return h, nil
+	}
+	return w.lost(ctx, d, h)
+}
+
+// overtaken leaves the run to whoever claimed it. A request that names a run which another request has is done with.
+func (w *Worker) overtaken(ctx context.Context, d delivery) error {
+	if !d.Named {
+		return nil
+	}
+	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
+	if err != nil || last.RunEvent.Sequence == d.Sequence {
+		return err
+	}
+	return w.duplicate(ctx, d, last)
+}
+
+// duplicate ends a request whose run ID was claimed by another one before. Publishing a named run twice is how idempotency
+// is asked for; anything else is an ID that a later stream of the same name gave again, and is not dropped in silence.
+func (w *Worker) duplicate(ctx context.Context, d delivery, first streams.Recorded) error {
+	if d.Named {
+		w.Logger.Info("request names a run that was claimed before; it is acknowledged and nothing is started", "run", d.Run, "first", first.Requested)
+		return w.ack(ctx, d)
+	}
+	why := fmt.Sprintf("run ID %s belongs to a request of %s: the stream of pool %s was made anew with its count at the start", d.Run,
+		first.Requested.Format(time.RFC3339), d.Pool)
+	if err := d.Bury(ctx, schemas.ReasonRejected, why); err != nil {
+		return err
+	}
+	return w.ack(ctx, d)
+}
+
+// lost decides about a run whose owner did not renew its lease in time.
+func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, error) {
+	// An owner that claimed late, after NATS had taken the request back, has an ack wait from its last event on.
+	now, err := w.conn.ServerTime(ctx)
+	if err != nil {
+		return h, err
+	}
+	if left := w.ackWait() - now.Sub(h.event.Stored); left > 0 {
+		return history{settled: true}, d.GiveBack(left + 10*time.Millisecond)
+	}
+	h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run)
+	exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
+	if err == nil {
+		h.found = exec
+		return h, nil
+	} else if !errors.Is(err, runners.ErrGone) {
+		return h, err
+	}
+	c := &claim{delivery: d, attempt: h.attempt, last: h.last}
+	o := outcome{
+		state: schemas.Crashed, reason: schemas.ReasonWorkerLost, again: true,
+		message: fmt.Sprintf("worker %s did not renew its lease, and its execution is gone", h.event.Worker),
+	}.retry(h.attempt)
+	if err := w.append(ctx, c, o.event(c.event(w, o.state))); errors.Is(err, streams.ErrOvertaken) {
+		return history{settled: true}, nil
+	} else if err != nil {
+		return h, err
+	}
+	if o.state.Final() {
+		return history{settled: true}, w.ack(ctx, d)
+	}
+	return history{last: c.last, attempt: h.attempt}, nil
+}
+
+// resume holds an execution that a lost worker left: the attempt goes on under a new owner, whose first event shuts the old
+// one out.
+func (w *Worker) resume(ctx context.Context, d delivery, j job, h history) error {
+	now := time.Now()
+	c := &claim{delivery: d, job: j, attempt: h.attempt, last: h.last, claimed: now, started: now, lease: newLease(w.ackWait(), d.Received, now), logs: h.logs}
+	if h.event.Claimed != nil {
+		c.claimed = *h.event.Claimed
+	}
+	if h.event.Started != nil {
+		c.started = *h.event.Started
+	}
+	running := c.event(w, schemas.Running)
+	running.Reason, running.Message = schemas.ReasonHeld, fmt.Sprintf("worker %s goes on with what worker %s left", w.Name, h.event.Worker)
+	err := w.follow(ctx, c, h.found, running)
+	if errors.Is(err, streams.ErrOvertaken) {
+		return nil
+	}
+	return err
+}

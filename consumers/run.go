@@ -1,0 +1,215 @@
+package consumers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// A claim is this worker's right to one attempt of a run: its pending event is the run's last.
+type claim struct {
+	delivery
+	job     job
+	attempt int
+	last    uint64 // sequence of the run's last event, which this worker wrote
+	state   schemas.State
+	claimed time.Time
+	started time.Time
+	lease   *lease
+	logs    *streams.LogWriter
+}
+
+// run takes one delivery from request to report. Every state that a run can pass is written here. An error means that
+// nothing is settled: NATS delivers the request again when the lease runs out.
+func (w *Worker) run(ctx context.Context, d delivery) error {
+	history, err := w.history(ctx, d) // what was recorded of this run before; most runs have nothing
+	if err != nil || history.settled {
+		return err
+	}
+	job, err := w.accept(ctx, d)
+	if invalid, ok := errors.AsType[*rejection](err); ok {
+		return w.reject(ctx, d, history, invalid)
+	} else if err != nil {
+		return err
+	}
+	if history.found != nil {
+		return w.resume(ctx, d, job, history) // a lost worker's execution that still lives
+	}
+	if job.expired(time.Now()) {
+		return w.conclude(ctx, d, history, outcome{state: schemas.Failed, reason: schemas.ReasonExpired, message: "the run was not started in time"})
+	}
+
+	c, err := w.claim(ctx, d, job, history) // pending, by compare-and-set
+	if errors.Is(err, streams.ErrOvertaken) {
+		return w.overtaken(ctx, d) // another worker has it
+	} else if err != nil {
+		return err
+	}
+	exec, err := w.start(ctx, c)
+	if err != nil {
+		return w.report(ctx, c, startFailure(err))
+	}
+	return w.follow(ctx, c, exec, c.event(w, schemas.Running))
+}
+
+// follow records that the execution runs, holds it until it ends, and reports how.
+func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, running schemas.RunEvent) error {
+	running.Execution = exec.ID()
+	if err := w.append(ctx, c, running); err != nil {
+		w.abandon(c, exec, err)
+		return err
+	}
+	res, err := w.hold(ctx, c, exec) // renews the lease until the job ends
+	if errors.Is(err, errLeaseLost) {
+		return err // say nothing, ack nothing: the run is another's
+	}
+	o := conclusion(res, err)
+	o.execution = exec.ID()
+	return w.report(ctx, c, o) // the final state first, then the ack
+}
+
+// claim appends pending. Until it is stored, nothing is started.
+func (w *Worker) claim(ctx context.Context, d delivery, j job, h history) (*claim, error) {
+	if late := time.Since(d.Received); late > w.ackWait()/3 {
+		return nil, fmt.Errorf("claim run %s: it was received %s ago, and its lease may have run out", d.Run, late.Round(time.Millisecond))
+	}
+	now := time.Now()
+	c := &claim{
+		delivery: d, job: j, attempt: h.attempt + 1, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now),
+		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run),
+	}
+	pending := c.event(w, schemas.Pending)
+	pending.Parameters = j.parameters
+	return c, w.append(ctx, c, pending)
+}
+
+// start starts the execution under a name made of run and attempt: starting twice finds the first.
+func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error) {
+	exec, err := w.runner.Start(ctx, runners.Spec{
+		Name: executionName(c.Run, c.attempt), Run: c.Run, Attempt: c.attempt, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment,
+		Worker: w.Name, Parameters: c.job.parameters, Trace: c.Trace, Job: c.job.configuration, Code: c.job.code, Entrypoint: c.job.entrypoint,
+		Output: output{c.logs}, Lease: c.lease.until,
+	})
+	c.started = time.Now()
+	return exec, err
+}
+
+// executionName is a name's key on any infrastructure.
+func executionName(run string, attempt int) string { return fmt.Sprintf("%s.%d", run, attempt) }
+
+// report records how the attempt ended and acknowledges the request. An attempt that another follows is given back instead,
+// for whoever is free first.
+func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reportTime, errNotReported)
+	defer cancel()
+	if err := c.logs.Flush(ctx); err != nil {
+		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
+	}
+	o = o.retry(c.attempt)
+	if err := w.append(ctx, c, o.event(c.event(w, o.state))); err != nil {
+		return err
+	}
+	if f, ok := w.runner.(runners.Forgetter); ok {
+		f.Forget(executionName(c.Run, c.attempt))
+	}
+	if o.state == schemas.Retrying {
+		return c.GiveBack(0)
+	}
+	c.free() // the slot is free: what follows is only the acknowledgement
+	return w.ack(ctx, c.delivery)
+}
+
+// conclude records a final state of a run that no attempt is made of, and acknowledges its request.
+func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome) error {
+	c := &claim{delivery: d, attempt: h.attempt, last: h.last}
+	if err := w.append(ctx, c, o.event(c.event(w, o.state))); errors.Is(err, streams.ErrOvertaken) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return w.ack(ctx, d)
+}
+
+// ack ends the request. Lost, it is delivered again, and found to be final.
+func (w *Worker) ack(ctx context.Context, d delivery) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
+	defer cancel()
+	return d.Ack(ctx)
+}
+
+// append records e as the run's next event. While NATS is away it tries again until ctx ends: what is known is not thrown
+// away, and whoever has taken the run meanwhile wins by compare-and-set.
+func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		sequence, err := w.conn.Append(e, c.last, c.Trace).Wait(ctx)
+		if err == nil {
+			c.last, c.state = sequence, e.State
+			w.logState(e)
+			return nil
+		}
+		if errors.Is(err, streams.ErrOvertaken) || ctx.Err() != nil {
+			return err
+		}
+		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// event is the run's event for state as far as the claim knows it.
+func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
+	e := schemas.RunEvent{
+		Run: c.Run, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment, State: state, Attempt: c.attempt, Worker: w.Name,
+		Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+	}
+	if !c.claimed.IsZero() {
+		at := c.claimed.UTC()
+		e.Claimed = &at
+	}
+	if !c.started.IsZero() {
+		at := c.started.UTC()
+		e.Started = &at
+		if c.job.timeout > 0 {
+			deadline := at.Add(c.job.timeout)
+			e.Deadline = &deadline
+		}
+	}
+	if state.Final() && !c.claimed.IsZero() {
+		started := c.started
+		if started.IsZero() {
+			started = time.Now()
+		}
+		e.QueuedMS = milliseconds(c.claimed.Sub(c.Requested))
+		e.ProvisionMS = milliseconds(started.Sub(c.claimed))
+		e.RunningMS = milliseconds(time.Since(started))
+	}
+	return e
+}
+
+func milliseconds(d time.Duration) *int64 {
+	ms := max(d, 0).Milliseconds()
+	return &ms
+}
+
+// output takes a job's lines to its log subject.
+type output struct{ logs *streams.LogWriter }
+
+func (o output) Line(stream runners.Stream, _ time.Time, line []byte) {
+	continued := false
+	if n := len(line) - len(runners.Continued); len(line) > runners.MaxLine && string(line[n:]) == runners.Continued {
+		line, continued = line[:n], true
+	}
+	o.logs.Write(string(stream), line, continued)
+}
+
+// emptyObject is the parameters of a run that has none.
+var emptyObject = json.RawMessage(`{}`)

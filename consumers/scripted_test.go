@@ -1,0 +1,116 @@
+package consumers_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/weir-run/weir/runners"
+)
+
+// infrastructure is where scripted runners start their executions: it outlives them, as a Docker engine does.
+type infrastructure struct {
+	mu     sync.Mutex
+	execs  map[string]*scripted // under mu
+	starts []string             // names in the order they were started; under mu
+	script func(runners.Spec, *scripted)
+	err    error // what Start answers; under mu
+	began  chan *scripted
+}
+
+func newInfrastructure(script func(runners.Spec, *scripted)) *infrastructure {
+	return &infrastructure{execs: map[string]*scripted{}, script: script, began: make(chan *scripted, 10_000)}
+}
+
+// poolType is a kind of pool whose jobs run on i.
+func (i *infrastructure) poolType() runners.Type {
+	return runners.Type{
+		Name:     "process",
+		Template: json.RawMessage(`{"variables": {"type": "object", "properties": {"command": {"type": "string"}, "cpu": {"type": "integer"}}}, "job_configuration": {"command": "{{ command }}", "cpu": "{{ cpu }}"}}`),
+		New:      func(context.Context, runners.Config) (runners.Runner, error) { return i, nil },
+	}
+}
+
+func (i *infrastructure) Start(_ context.Context, spec runners.Spec) (runners.Execution, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.err != nil {
+		return nil, i.err
+	}
+	if e := i.execs[spec.Name]; e != nil {
+		return e, nil
+	}
+	e := &scripted{spec: spec, ended: make(chan struct{}), stopped: make(chan struct{})}
+	i.execs[spec.Name] = e
+	i.starts = append(i.starts, spec.Name)
+	if i.script != nil {
+		i.script(spec, e)
+	}
+	i.began <- e
+	return e, nil
+}
+
+func (i *infrastructure) Find(_ context.Context, name string, _ runners.Output) (runners.Execution, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if e := i.execs[name]; e != nil {
+		return e, nil
+	}
+	return nil, runners.ErrGone
+}
+
+func (i *infrastructure) Close() error { return nil }
+
+func (i *infrastructure) started() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return append([]string(nil), i.starts...)
+}
+
+// lose makes the infrastructure forget an execution, as a machine that was switched off does.
+func (i *infrastructure) lose(name string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.execs, name)
+}
+
+func (i *infrastructure) fail(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.err = err
+}
+
+// scripted is an execution that ends when the test says so.
+type scripted struct {
+	spec    runners.Spec
+	once    sync.Once
+	stop    sync.Once
+	ended   chan struct{}
+	stopped chan struct{}
+	result  runners.Result
+}
+
+func (e *scripted) end(r runners.Result) {
+	e.once.Do(func() {
+		e.result = r
+		close(e.ended)
+	})
+}
+
+func (e *scripted) ID() string { return "scripted-" + e.spec.Name }
+
+func (e *scripted) Wait(ctx context.Context) (runners.Result, error) {
+	select {
+	case <-e.ended:
+		return e.result, nil
+	case <-ctx.Done():
+		return runners.Result{}, ctx.Err()
+	}
+}
+
+func (e *scripted) Stop(context.Context, time.Duration) error {
+	e.stop.Do(func() { close(e.stopped) })
+	e.end(runners.Result{ExitCode: 143, Signal: "SIGTERM"})
+	return nil
+}

@@ -1,0 +1,284 @@
+// Package consumers is a run's life: pull, claim, execute, hold, report, and what happens when a worker is lost. It reads
+// top to bottom in run.go.
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// MaxSlots is the most runs one worker can hold at once.
+const MaxSlots = 10_000
+
+// Config is what a worker is given.
+type Config struct {
+	Name    string   // one token; a worker restarted under its name finds its executions again
+	Pool    string   // the work pool it serves
+	Queues  []string // work queues it takes from; empty: all of the pool's
+	Slots   int      // runs held at once; 0 means 1
+	Dir     string   // state folder, which survives a restart
+	Code    string   // folder against which entrypoints are resolved where the deployment's own does not exist here
+	Types   []runners.Type
+	Version string // of the binary, shown to people
+	Logger  *slog.Logger
+}
+
+func (c Config) validate() error {
+	if err := schemas.CheckName("worker", c.Name); err != nil {
+		return err
+	}
+	if err := schemas.CheckName("work pool", c.Pool); err != nil {
+		return err
+	}
+	if c.Slots < 0 || c.Slots > MaxSlots {
+		return fmt.Errorf("a worker's limit is 1 to %d runs at once, got %d", MaxSlots, c.Slots)
+	}
+	return nil
+}
+
+// A Worker takes runs from one work pool and executes them.
+type Worker struct {
+	Config
+	conn     *streams.Conn
+	config   *config
+	runner   runners.Runner
+	instance string
+	started  time.Time
+
+	runs sync.WaitGroup
+
+	mu       sync.Mutex
+	held     map[uint64]string // runs that hold a slot, by their requests' sequence; under mu
+	free     chan struct{}     // a value for each slot that no run holds and nothing is asked for; under mu
+	draining bool              // under mu
+	beat     chan struct{}     // asks for a heartbeat out of turn
+}
+
+// Ready is what a worker says when it starts to take runs.
+type Ready struct {
+	Name   string        `json:"name"`
+	Pool   string        `json:"pool"`
+	Type   string        `json:"type"`
+	Queues []string      `json:"queues"`
+	Slots  int           `json:"slots"`
+	Lease  time.Duration `json:"lease"`
+}
+
+// New makes a worker. Nothing is started and nothing is asked of NATS before [Worker.Run].
+func New(conn *streams.Conn, c Config) (*Worker, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	c.Slots = max(c.Slots, 1)
+	return &Worker{
+		Config: c, conn: conn, instance: nuid.Next(), started: time.Now().UTC(),
+		held: map[uint64]string{}, beat: make(chan struct{}, 1),
+	}, nil
+}
+
+// Run takes runs until drain ends, then waits for those it holds; when stop ends too, they are stopped. ready is called once,
+// when the worker starts to take runs. While NATS cannot be reached it waits. An error says why the worker cannot serve its
+// pool.
+func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
+	pool, err := w.findPool(drain)
+	if err != nil || drain.Err() != nil {
+		return err
+	}
+	i := slices.IndexFunc(w.Types, func(t runners.Type) bool { return t.Name == pool.Type })
+	if i < 0 {
+		return fmt.Errorf("work pool %q is of type %q, which this worker cannot serve", pool.Name, pool.Type)
+	}
+	if w.config, err = newConfig(w.Types[i], pool); err != nil {
+		return err
+	}
+	puller, err := w.conn.Puller(pool, w.Queues, w.Slots)
+	if err != nil {
+		return err
+	}
+	w.runner, err = w.Types[i].New(stop, runners.Config{Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code})
+	if err != nil {
+		return fmt.Errorf("start the %s runner: %w", pool.Type, err)
+	}
+	defer func() {
+		if err := w.runner.Close(); err != nil {
+			w.Logger.Warn("runner did not close", "err", err)
+		}
+	}()
+
+	alive, die := context.WithCancel(context.WithoutCancel(stop))
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer die()
+	watched := make(chan struct{})
+	background.Go(func() {
+		w.config.watch(alive, w.conn, watched, func(err error) { w.Logger.Warn("pool and deployments are not watched", "err", err) })
+	})
+	select {
+	case <-watched:
+	case <-drain.Done():
+		return nil
+	}
+	service, err := w.register()
+	if err != nil {
+		w.Logger.Warn("worker is not registered as a NATS service", "err", err)
+	} else {
+		defer func() { _ = service.Stop() }()
+	}
+	background.Go(func() { w.heartbeat(alive, puller.Queues()) })
+	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
+
+	err = w.pull(drain, stop, puller)
+	w.mu.Lock()
+	w.draining = true
+	w.mu.Unlock()
+	w.poke()
+	w.runs.Wait()
+	return err
+}
+
+// findPool waits for NATS and returns the pool's record.
+func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
+	said := false
+	for {
+		pool, err := w.conn.Pool(ctx, w.Pool)
+		if err == nil || !errors.Is(err, streams.ErrUnavailable) && !errors.Is(err, nats.ErrNoResponders) || w.conn.NC.IsConnected() {
+			return pool, err
+		}
+		if !said {
+			w.Logger.Info("NATS cannot be reached yet; the worker starts when it can", "err", err)
+			said = true
+		}
+		connected := w.conn.NC.StatusChanged(nats.CONNECTED)
+		select {
+		case <-connected:
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return pool, nil
+		}
+		w.conn.NC.RemoveStatusListener(connected)
+	}
+}
+
+// pull takes deliveries while the pool is neither paused nor gone, each into a goroutine of its own.
+func (w *Worker) pull(drain, stop context.Context, puller *streams.Puller) error {
+	for drain.Err() == nil {
+		pool, exists, changed := w.config.current()
+		if !exists {
+			return fmt.Errorf("work pool %q was deleted", w.Pool)
+		}
+		if pool.Paused {
+			w.Logger.Info("pool is paused: nothing new is started; resume it with: weir work-pool resume " + w.Pool)
+			select {
+			case <-changed:
+			case <-drain.Done():
+			}
+			continue
+		}
+		open, end := context.WithCancel(drain)
+		var watch sync.WaitGroup
+		watch.Go(func() { w.endWhenClosed(open, end) })
+		err := puller.Run(open, w.freeSlots(), func(d *streams.Delivery) { w.take(stop, d) })
+		end()
+		watch.Wait()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endWhenClosed ends the pulling when the pool is paused or deleted.
+func (w *Worker) endWhenClosed(ctx context.Context, end func()) {
+	for {
+		pool, exists, changed := w.config.current()
+		if pool.Paused || !exists {
+			end()
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// freeSlots counts the free slots anew: what was asked for before and not delivered is not asked for any more.
+func (w *Worker) freeSlots() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.free = make(chan struct{}, w.Slots)
+	for range w.Slots - len(w.held) {
+		w.free <- struct{}{}
+	}
+	return w.free
+}
+
+// take gives a delivery its slot and runs it.
+func (w *Worker) take(stop context.Context, d *streams.Delivery) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, mine := w.held[d.Sequence]; mine {
+		w.free <- struct{}{} // this worker's own run, delivered again: whoever holds it renews it
+		return
+	}
+	w.held[d.Sequence] = d.Run
+	w.runs.Go(func() {
+		release := sync.OnceFunc(func() { w.release(d.Sequence) })
+		defer release()
+		if err := w.run(stop, delivery{d, release}); err != nil && !errors.Is(err, streams.ErrOvertaken) {
+			w.Logger.Warn("run is not settled; NATS delivers it again", "run", d.Run, "deployment", d.Deployment, "err", err)
+		}
+	})
+}
+
+// release gives a run's slot back.
+func (w *Worker) release(sequence uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.held, sequence)
+	w.free <- struct{}{}
+}
+
+// A delivery is a request and the slot it holds. free gives the slot back; a second call does nothing.
+type delivery struct {
+	*streams.Delivery
+	free func()
+}
+
+// Held returns how many runs the worker holds.
+func (w *Worker) Held() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.held)
+}
+
+// ackWait is the pool's: how long a lease lasts without renewal.
+func (w *Worker) ackWait() time.Duration {
+	pool, _, _ := w.config.current()
+	return pool.Lease()
+}
+
+// logState writes the one line that each change of a run's state leaves in the worker's log.
+func (w *Worker) logState(e schemas.RunEvent) {
+	if !w.Logger.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	attrs := []any{"run", e.Run, "state", e.State, "deployment", e.Deployment, "attempt", e.Attempt}
+	if e.Reason != "" {
+		attrs = append(attrs, "reason", e.Reason, "message", e.Message)
+	}
+	w.Logger.Info("run is "+string(e.State), attrs...)
+}

@@ -1,0 +1,499 @@
+package consumers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/weir-run/weir/consumers"
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+	"github.com/weir-run/weir/streams/streamstest"
+)
+
+// bench is a server with the pool dev and the deployment hello.
+type bench struct {
+	*streams.Conn
+	server *server.Server
+	infra  *infrastructure
+}
+
+func newBench(t *testing.T, ackWait time.Duration, script func(runners.Spec, *scripted)) *bench {
+	t.Helper()
+	s := streamstest.Server(t)
+	b := &bench{Conn: streamstest.Dial(t, s), server: s, infra: newInfrastructure(script)}
+	if err := b.Setup(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.CreatePool(t.Context(), schemas.Pool{Name: "dev", Type: "process", AckWait: schemas.Duration(ackWait)}); err != nil {
+		t.Fatal(err)
+	}
+	b.deploy(t, schemas.Deployment{Name: "hello", Command: schemas.Command{"true"}})
+	return b
+}
+
+func (b *bench) deploy(t *testing.T, d schemas.Deployment) {
+	t.Helper()
+	d.Pool, d.Queue = "dev", "default"
+	if _, err := b.PutDeployment(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// worker starts one with a connection of its own. kill cuts that connection as kill -9 would; drain lets it finish.
+func (b *bench) worker(t *testing.T, name string, slots int) (drainIt, kill func()) {
+	t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.NoReconnect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := streams.Open(nc, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := consumers.New(conn, consumers.Config{
+		Name: name, Pool: "dev", Slots: slots, Dir: t.TempDir(), Types: []runners.Type{b.infra.poolType()}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	draining, drain := context.WithCancel(context.Background())
+	stopping, stop := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- w.Run(draining, stopping, func(consumers.Ready) { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatalf("worker %s: %v", name, err)
+	}
+	killed := false
+	t.Cleanup(func() {
+		drain()
+		stop()
+		b.infra.endAll()
+		select {
+		case err := <-done:
+			if err != nil && !killed {
+				t.Errorf("worker %s: %v", name, err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Errorf("worker %s did not stop within 30 s", name)
+		}
+		nc.Close()
+	})
+	return drain, func() { killed = true; nc.Close() }
+}
+
+func (i *infrastructure) endAll() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.execs {
+		e.end(runners.Result{})
+	}
+}
+
+func (b *bench) request(t *testing.T, body string) string {
+	t.Helper()
+	r, err := b.Submit(t.Context(), streams.Request{Pool: "dev", Deployment: "hello", Body: []byte(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Run
+}
+
+// events waits for the run's final state and returns all its events.
+func (b *bench) events(t *testing.T, run string) []schemas.RunEvent {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var out []schemas.RunEvent
+	if err := b.WatchRun(ctx, run, func(e streams.Recorded) error { out = append(out, e.RunEvent); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(out) == 0 || !out[len(out)-1].State.Final() {
+		t.Fatalf("run %s: got %d events and no final state within 30 s", run, len(out))
+	}
+	state := schemas.Scheduled
+	for _, e := range out {
+		if !state.CanFollow(e.State) {
+			t.Errorf("run %s: %s after %s is no allowed step", run, e.State, state)
+		}
+		state = e.State
+	}
+	return out
+}
+
+func states(events []schemas.RunEvent) (out []string) {
+	for _, e := range events {
+		s := fmt.Sprintf("%s %d", e.State, e.Attempt)
+		if e.Reason != "" {
+			s += " " + string(e.Reason)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (b *bench) empty(t *testing.T) {
+	t.Helper()
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for { // the acknowledgement follows the final state
+		st, err := b.QueueStatuses(t.Context(), pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st[0].Depth == 0 && st[0].Running == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the queue still holds something: %+v", st[0])
+		}
+	}
+}
+
+func ends(r runners.Result) func(runners.Spec, *scripted) {
+	return func(_ runners.Spec, e *scripted) { e.end(r) }
+}
+
+func TestRun_passesItsStatesInOrder(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		result runners.Result
+		want   []string
+	}{
+		{"exit 0", runners.Result{Value: json.RawMessage(`{"rows":3}`)}, []string{"pending 1", "running 1", "completed 1"}},
+		{"exit 3", runners.Result{ExitCode: 3}, []string{"pending 1", "running 1", "failed 1 exit_code"}},
+		{"signal", runners.Result{ExitCode: 139, Signal: "SIGSEGV"}, []string{"pending 1", "running 1", "failed 1 signal"}},
+		{"oom", runners.Result{ExitCode: 137, Signal: "SIGKILL", Reason: schemas.ReasonOOMKilled}, []string{"pending 1", "running 1", "failed 1 oom_killed"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, 30*time.Second, ends(tc.result))
+			b.worker(t, "w1", 1)
+			got := b.events(t, b.request(t, ""))
+			if diff := cmp.Diff(tc.want, states(got)); diff != "" {
+				t.Errorf("states (-want +got):\n%s", diff)
+			}
+			last := got[len(got)-1]
+			if last.ExitCode == nil || *last.ExitCode != tc.result.ExitCode || string(last.Result) != string(tc.result.Value) || last.RunningMS == nil {
+				t.Errorf("final event: got %+v, want exit code, result and durations of %+v", last, tc.result)
+			}
+			b.empty(t)
+		})
+	}
+}
+
+func TestRun_mergesParametersAndRefusesWhatTheSchemaRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.deploy(t, schemas.Deployment{
+		Name: "hello", Command: schemas.Command{"true"}, Parameters: map[string]json.RawMessage{"name": json.RawMessage(`"a"`), "n": json.RawMessage("1")},
+		ParameterSchema: json.RawMessage(`{"type":"object","properties":{"name":{"type":"string"},"n":{"type":"integer"}},"additionalProperties":false}`),
+	})
+	b.worker(t, "w1", 1)
+	b.events(t, b.request(t, `{"parameters":{"n":2}}`))
+	e := <-b.infra.began
+	if got, want := string(e.spec.Parameters), `{"n":2,"name":"a"}`; got != want {
+		t.Errorf("parameters: got %s, want %s", got, want)
+	}
+	got := b.events(t, b.request(t, `{"parameters":{"n":"two"}}`))
+	if diff := cmp.Diff([]string{"failed 0 rejected"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+func TestRun_whatIsNotValidIsBuriedAndTheWorkerGoesOn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.worker(t, "w1", 2)
+	publish := func(deployment, body string, header ...string) string {
+		m := nats.NewMsg(streams.RunSubject("dev", "default", deployment))
+		m.Data = []byte(body)
+		for i := 0; i+1 < len(header); i += 2 {
+			m.Header.Set(header[i], header[i+1])
+		}
+		ack, err := b.JS.PublishMsg(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return streams.RunID(ack.Stream, ack.Sequence)
+	}
+	for _, tc := range []struct{ name, deployment, body, want string }{
+		{"unparsable", "hello", `{"parameters"`, "JSON"},
+		{"wrong type", "hello", `{"parameters": 7}`, "parameters"},
+		{"unknown field", "hello", `{"paramters": {}}`, "parameters"},
+		{"unknown deployment", "helo", ``, "hello"},
+		{"unknown variable", "hello", `{"job_variables": {"cpus": 1}}`, "cpu"},
+		{"wrong variable", "hello", `{"job_variables": {"cpu": "many"}}`, "cpu"},
+		{"over the limit", "hello", `{"tags":["` + strings.Repeat("x", schemas.MaxRequest) + `"]}`, "limit"},
+	} {
+		run := publish(tc.deployment, tc.body)
+		got := b.events(t, run)
+		if diff := cmp.Diff([]string{"failed 0 rejected"}, states(got)); diff != "" {
+			t.Errorf("%s: states (-want +got):\n%s", tc.name, diff)
+		}
+		if !strings.Contains(got[0].Message, tc.want) {
+			t.Errorf("%s: message %q does not name %q", tc.name, got[0].Message, tc.want)
+		}
+		dead, err := b.DeadLetters(t.Context(), "dev", 1)
+		if err != nil || len(dead) != 1 || dead[0].Body != tc.body || dead[0].Message != got[0].Message {
+			t.Errorf("%s: newest dead letter: got %+v, %v, want the request", tc.name, dead, err)
+		}
+	}
+	publish("né", "")                                      // no token: there is no event to write, only the dead letter
+	publish("hello", "", streams.HeaderRunID, "no token!") // the same
+	publish("hello", "", streams.HeaderRunID, "dev-99")    // kept for the request with that sequence
+	b.events(t, b.request(t, ""))
+	b.empty(t)
+	if dead, err := b.DeadLetters(t.Context(), "", 100); err != nil || len(dead) != 10 {
+		t.Errorf("dead letters: got %d, %v, want 10", len(dead), err)
+	}
+	if got := b.infra.started(); len(got) != 1 {
+		t.Errorf("started: got %v, want the valid request only", got)
+	}
+}
+
+func TestRun_namedTwiceIsStartedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.worker(t, "w1", 2)
+	for range 3 {
+		if _, err := b.Submit(t.Context(), streams.Request{Pool: "dev", Deployment: "hello", RunID: "invoice-2026"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.events(t, "invoice-2026")
+	b.empty(t)
+	if diff := cmp.Diff([]string{"invoice-2026.1"}, b.infra.started()); diff != "" {
+		t.Errorf("started (-want +got):\n%s", diff)
+	}
+}
+
+func TestRun_manyWorkersStartEachRunOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	for i := range 4 {
+		b.worker(t, fmt.Sprintf("w%d", i), 8)
+	}
+	const n = 400
+	var last string
+	for range n {
+		last = b.request(t, "")
+	}
+	b.events(t, last)
+	b.empty(t)
+	seen := map[string]int{}
+	for _, name := range b.infra.started() {
+		seen[name]++
+	}
+	if len(seen) != n || len(b.infra.started()) != n {
+		t.Errorf("started: got %d starts of %d runs, want %d of each", len(b.infra.started()), len(seen), n)
+	}
+}
+
+func TestRun_permanentStartFailureIsFailed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.infra.fail(runners.Permanent(schemas.ReasonStartFailed, errors.New("command nope does not exist")))
+	b.worker(t, "w1", 1)
+	got := b.events(t, b.request(t, ""))
+	if diff := cmp.Diff([]string{"pending 1", "failed 1 start_failed"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+func TestRun_otherStartFailureIsTriedAgainAndNotForEver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.infra.fail(errors.New("no room"))
+	b.worker(t, "w1", 1)
+	got := b.events(t, b.request(t, ""))
+	want := []string{
+		"pending 1", "retrying 1 start_failed", "pending 2", "retrying 2 start_failed", "pending 3", "crashed 3 start_failed",
+	}
+	if diff := cmp.Diff(want, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	b.empty(t)
+}
+
+func TestRun_outlivesItsWorkerWhereTheInfrastructureDoes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 2*time.Second, nil)
+	_, kill := b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	e := <-b.infra.began
+	kill()
+	b.worker(t, "w2", 1)
+	go func() { // the second worker's first event shows that it holds the execution
+		_ = b.WatchRun(t.Context(), run, func(ev streams.Recorded) error {
+			if ev.Worker == "w2" {
+				e.end(runners.Result{})
+			}
+			return nil
+		})
+	}()
+	got := b.events(t, run)
+	if diff := cmp.Diff([]string{"pending 1", "running 1", "running 1 held", "completed 1"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	if n := len(b.infra.started()); n != 1 {
+		t.Errorf("started %d executions, want 1", n)
+	}
+}
+
+func TestRun_whoseExecutionIsGoneIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 2*time.Second, func(s runners.Spec, e *scripted) {
+		if s.Attempt == 2 {
+			e.end(runners.Result{})
+		}
+	})
+	_, kill := b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	<-b.infra.began
+	kill()
+	b.infra.lose(run + ".1")
+	b.worker(t, "w2", 1)
+	got := b.events(t, run)
+	want := []string{"pending 1", "running 1", "retrying 1 worker_lost", "pending 2", "running 2", "completed 2"}
+	if diff := cmp.Diff(want, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	b.empty(t)
+}
+
+func TestRun_isHeldLongerThanItsAckWait(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Second, nil)
+	b.worker(t, "w1", 1)
+	b.worker(t, "w2", 1)
+	run := b.request(t, "")
+	e := <-b.infra.began
+	time.AfterFunc(3500*time.Millisecond, func() { e.end(runners.Result{}) })
+	got := b.events(t, run)
+	if diff := cmp.Diff([]string{"pending 1", "running 1", "completed 1"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	if n := len(b.infra.started()); n != 1 {
+		t.Errorf("started %d executions, want 1", n)
+	}
+}
+
+func TestRun_timesOut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.worker(t, "w1", 1)
+	got := b.events(t, b.request(t, `{"timeout": 0.2}`))
+	if diff := cmp.Diff([]string{"pending 1", "running 1", "failed 1 timed_out"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	select {
+	case <-(<-b.infra.began).stopped:
+	default:
+		t.Error("the execution was not stopped")
+	}
+}
+
+func TestRun_expiredIsNotStarted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	run := b.request(t, `{"expires_at": "2020-01-01T00:00:00Z"}`)
+	b.worker(t, "w1", 1)
+	if diff := cmp.Diff([]string{"failed 0 expired"}, states(b.events(t, run))); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	if got := b.infra.started(); len(got) != 0 {
+		t.Errorf("started: got %v, want nothing", got)
+	}
+}
+
+func TestWorker_drainsAndLeavesTheRestToOthers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	drain, _ := b.worker(t, "w1", 1)
+	first, second := b.request(t, ""), b.request(t, "")
+	e := <-b.infra.began
+	drain()
+	e.end(runners.Result{})
+	b.events(t, first)
+	b.worker(t, "w2", 1)
+	(<-b.infra.began).end(runners.Result{})
+	if got := b.events(t, second); got[0].Worker != "w2" {
+		t.Errorf("second run: got worker %s, want w2", got[0].Worker)
+	}
+}
+
+func TestWorker_startsNothingWhileThePoolIsPaused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Paused = true
+	if _, err := b.UpdatePool(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	select {
+	case <-b.infra.began:
+		t.Fatal("a run was started in a paused pool")
+	case <-time.After(300 * time.Millisecond):
+	}
+	pool.Paused = false
+	if _, err := b.UpdatePool(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	b.events(t, run)
+}
+
+func TestRun_neverMoreAtOnceThanThePoolsLimit(t *testing.T) {
+	t.Parallel()
+	var live, most atomic.Int32
+	b := newBench(t, 30*time.Second, func(_ runners.Spec, e *scripted) {
+		if n := live.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		time.AfterFunc(20*time.Millisecond, func() {
+			live.Add(-1)
+			e.end(runners.Result{})
+		})
+	})
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.ConcurrencyLimit = 2
+	if _, err := b.UpdatePool(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	b.worker(t, "w1", 4)
+	b.worker(t, "w2", 4)
+	var runs []string
+	for range 20 {
+		runs = append(runs, b.request(t, ""))
+	}
+	for _, run := range runs {
+		b.events(t, run)
+	}
+	if got := most.Load(); got != 2 {
+		t.Errorf("at most %d runs at once, want 2", got)
+	}
+}
