@@ -1,0 +1,11 @@
+package server
+
+import "testing"
+
+// EndJetStream does what NATS does to itself when the disk is full.
+func EndJetStream(t *testing.T, s *Server) {
+	t.Helper()
+	if err := s.nats.ShutdownJetStream(); err != nil {
+		t.Fatal(err)
+	}
+}
