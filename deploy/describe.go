@@ -1,0 +1,182 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+// A Describer returns the JSON Schema of the parameters that the function of an entry point takes, or nothing where it
+// cannot be told. dir is the folder to which the entry point is relative. A file or function that does not exist is an error.
+type Describer func(ctx context.Context, dir, entrypoint string) (json.RawMessage, error)
+
+// describers is how many entry points are looked at at once: each may be a Python process.
+const describers = 4
+
+// Describe fills in the deployments' parameter schemas and checks that their entry points exist and take the parameters
+// that the file gives. names limits it to some deployments. What is wrong with the file is told at once, as [FileErrors].
+func (p *Project) Describe(ctx context.Context, describe Describer, names ...string) error {
+	errs := p.errors()
+	var found sync.Map // of entrypoint: func() (json.RawMessage, error), which looks once
+	var each sync.WaitGroup
+	slots := make(chan struct{}, describers)
+	results := make([]error, len(p.Deployments))
+	for i := range p.Deployments {
+		d := &p.Deployments[i]
+		if d.Entrypoint == "" || len(names) > 0 && !slices.Contains(names, d.Name) {
+			continue
+		}
+		each.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			look, _ := found.LoadOrStore(d.Entrypoint, sync.OnceValues(func() (json.RawMessage, error) {
+				if err := checkFile(p.Dir, d.Entrypoint); err != nil {
+					return nil, err
+				}
+				return describe(ctx, p.Dir, d.Entrypoint)
+			}))
+			d.ParameterSchema, results[i] = look.(func() (json.RawMessage, error))()
+		})
+	}
+	each.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for i, d := range p.Deployments {
+		at := p.deploymentPlaces(d.Name)
+		if results[i] != nil {
+			errs.fail(at.entrypoint, "entrypoint %s: %s", d.Entrypoint, results[i])
+		} else if err := checkParameters(errs, d, at.parameters); err != nil {
+			errs.fail(at.entrypoint, "entrypoint %s: %s", d.Entrypoint, err)
+		}
+	}
+	return errs.err()
+}
+
+// checkFile looks for the entry point's file and, where it is not, for the one that was meant.
+func checkFile(dir, entrypoint string) error {
+	file, _, _ := strings.Cut(entrypoint, ":")
+	path := file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("there is no such file beside the project file" + didYouMean(filepath.Clean(file), pythonFiles(dir)))
+	case err != nil:
+		return err
+	case info.IsDir():
+		return errors.New(file + " is a folder, not a Python file")
+	}
+	return nil
+}
+
+// maxSearched is how many files are looked at for the one that was meant.
+const maxSearched = 5000
+
+func pythonFiles(dir string) []string {
+	var files []string
+	searched := 0
+	// What cannot be read is no candidate.
+	_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if searched++; searched > maxSearched {
+			return fs.SkipAll
+		}
+		if err != nil {
+			return fs.SkipDir
+		}
+		if entry.IsDir() && path != dir && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "node_modules" || entry.Name() == "__pycache__") {
+			return fs.SkipDir
+		}
+		if rel, err := filepath.Rel(dir, path); err == nil && !entry.IsDir() && filepath.Ext(path) == ".py" {
+			files = append(files, rel)
+		}
+		return nil
+	})
+	return files
+}
+
+// checkParameters checks the given parameters one by one, so that each error has its place. What is not given may come with
+// the run. An error is about the schema itself.
+func checkParameters(errs *source, d schemas.Deployment, given *value) error {
+	if len(d.ParameterSchema) == 0 || len(d.Parameters) == 0 {
+		return nil
+	}
+	schema, err := withoutRequired(d.ParameterSchema)
+	if err != nil {
+		return err
+	}
+	for _, name := range keys(d.Parameters) {
+		one, err := json.Marshal(map[string]json.RawMessage{name: d.Parameters[name]})
+		if err != nil {
+			return err
+		}
+		err = schemas.CheckParameters(schema, one)
+		if err == nil {
+			continue
+		}
+		invalid, ok := errors.AsType[*schemas.InvalidError](err)
+		if !ok {
+			return err
+		}
+		for _, problem := range invalid.Problems {
+			path := strings.TrimPrefix(problem.Field, "parameters")
+			if path == "" {
+				path = "." + name
+			}
+			errs.fail(given.find(path), "%s does not take this: %s", d.Entrypoint, problem)
+		}
+	}
+	return nil
+}
+
+func withoutRequired(schema json.RawMessage) (json.RawMessage, error) {
+	var root map[string]json.RawMessage
+	if err := json.Unmarshal(schema, &root); err != nil {
+		return nil, err
+	}
+	delete(root, "required")
+	return json.Marshal(root)
+}
+
+// find returns the place of the key or item at path, .env.TOKEN or .list[2], or of what it is in as far as it is there.
+func (v *value) find(path string) position {
+	if v == nil {
+		return position{}
+	}
+	at := v.at
+	for path != "" {
+		next, rest, ok := v.step(path)
+		if !ok {
+			return at
+		}
+		at, v, path = next.at, next.value, rest
+	}
+	return at
+}
+
+// step goes into the mapping or list by the first part of path.
+func (v *value) step(path string) (next field, rest string, ok bool) {
+	if index, after, found := strings.Cut(strings.TrimPrefix(path, "["), "]"); found && v.kind == list {
+		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < len(v.items) {
+			return field{at: v.items[i].at, value: v.items[i]}, after, true
+		}
+	}
+	for _, f := range v.fields { // a key may have dots itself: the longest that fits
+		after, found := strings.CutPrefix(path, "."+f.key)
+		if found && (after == "" || after[0] == '.' || after[0] == '[') && (!ok || len(f.key) > len(next.key)) {
+			next, rest, ok = f, after, true
+		}
+	}
+	return next, rest, ok
+}
