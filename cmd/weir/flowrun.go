@@ -1,0 +1,347 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+func flowRunCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "flow-run", Aliases: []string{"run"}, Usage: "look at runs",
+		Subcommands: []*cli.Command{
+			{
+				Name: "ls", Aliases: []string{"list"}, Usage: "list runs, the latest change first, waiting ones before all",
+				Flags: outputFlags(
+					&cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "in this work `POOL` only"},
+					&cli.StringFlag{Name: "deployment", Aliases: []string{"d"}, Usage: "of this `DEPLOYMENT` only"},
+					&cli.StringSliceFlag{Name: "state", Usage: "in this `STATE` only; may be given again"},
+					&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "how many at most", Value: 50},
+				),
+				Action: e.connected(e.listRuns),
+			},
+			{
+				Name: "inspect", Aliases: []string{"info"}, Usage: "show a run with all its states and how long each took", ArgsUsage: "RUN",
+				Flags: outputFlags(), Action: e.connected(e.inspectRun),
+			},
+			{
+				Name: "logs", Usage: "print a run's output", ArgsUsage: "RUN",
+				Flags: outputFlags(
+					&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the run ends"},
+					&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "with the time of each line"},
+				),
+				Action: e.connected(e.printLogs),
+			},
+			{
+				Name: "watch", Usage: "show a run's states and output until it ends; exit code 0 when it completes, else 1", ArgsUsage: "RUN",
+				Flags: outputFlags(), Action: e.connected(e.watch),
+			},
+		},
+	}
+}
+
+// allStates is every state that flow-run ls knows.
+func allStates() []string {
+	names := []string{string(schemas.Scheduled)}
+	for _, s := range schemas.States {
+		names = append(names, string(s))
+	}
+	return names
+}
+
+func runFilter(c *cli.Context) (streams.Filter, error) {
+	f := streams.Filter{Pool: c.String("pool"), Deployment: c.String("deployment"), Limit: c.Int("limit")}
+	if f.Limit < 1 {
+		return f, usagef("--limit is %d; give 1 or more", f.Limit)
+	}
+	for _, kind := range [][2]string{{"work pool", f.Pool}, {"deployment", f.Deployment}} {
+		if kind[1] != "" {
+			if err := schemas.CheckName(kind[0], kind[1]); err != nil {
+				return f, err
+			}
+		}
+	}
+	for _, list := range c.StringSlice("state") {
+		for s := range strings.SplitSeq(list, ",") {
+			s = strings.ToLower(strings.TrimSpace(s))
+			if !slices.Contains(allStates(), s) {
+				if near := schemas.Nearest(s, allStates()); near != "" {
+					return f, usagef("--state %q is not a state; did you mean %q?", s, near)
+				}
+				return f, usagef("--state %q is not a state; there are %s", s, strings.Join(allStates(), ", "))
+			}
+			f.States = append(f.States, schemas.State(s))
+		}
+	}
+	return f, nil
+}
+
+func (e *env) listRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	if _, err := arguments(c); err != nil {
+		return err
+	}
+	f, err := runFilter(c)
+	if err != nil {
+		return err
+	}
+	runs, err := findRuns(ctx, conn, f)
+	if err != nil {
+		return err
+	}
+	rows := []schemas.RunEvent{}
+	for _, r := range runs {
+		rows = append(rows, r.RunEvent)
+	}
+	return e.print(c, rows, func(wide bool) error {
+		now, err := conn.ServerTime(ctx)
+		if err != nil {
+			return err
+		}
+		t := &table{
+			columns: []column{
+				{title: "RUN"}, {title: "DEPLOYMENT", flex: true}, {title: "POOL", flex: true}, {title: "QUEUE", wide: true},
+				{title: "STATE", color: stateColor}, {title: "AGE", right: true}, {title: "TOOK", right: true}, {title: "WORKER", flex: true},
+				{title: "ATTEMPT", right: true, wide: true}, {title: "WHY", flex: true},
+			},
+			empty: "There are no such runs. Request one with: weir deployment run DEPLOYMENT",
+		}
+		for _, r := range rows {
+			t.add(r.Run, r.Deployment, r.Pool, r.Queue, string(r.State), since(now, r.Requested), tookMS(r.RunningMS), dash(r.Worker), strconv.Itoa(r.Attempt),
+				strings.TrimSpace(string(r.Reason)+" "+r.Message))
+		}
+		return e.printTable(t, wide)
+	})
+}
+
+// findRuns returns runs that wait, newest first, then those that somebody has claimed, newest first.
+func findRuns(ctx context.Context, conn *streams.Conn, f streams.Filter) ([]streams.Recorded, error) {
+	var out []streams.Recorded
+	if len(f.States) == 0 || slices.Contains(f.States, schemas.Scheduled) {
+		pools, err := conn.Pools(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pools {
+			if f.Pool != "" && p.Name != f.Pool {
+				continue
+			}
+			waiting, err := conn.Waiting(ctx, p, f.Limit)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range waiting {
+				if f.Deployment == "" || r.Deployment == f.Deployment {
+					out = append(out, r)
+				}
+			}
+		}
+		slices.SortStableFunc(out, func(a, b streams.Recorded) int { return b.Stored.Compare(a.Stored) })
+	}
+	if claimed := slices.DeleteFunc(slices.Clone(f.States), func(s schemas.State) bool { return s == schemas.Scheduled }); len(f.States) == 0 || len(claimed) > 0 {
+		f.States = claimed
+		runs, err := conn.Runs(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, runs...)
+	}
+	return out[:min(len(out), f.Limit)], nil
+}
+
+// maxSearched is how many waiting requests are looked through for a run that was named by hand.
+const maxSearched = 1000
+
+// findRun returns where a run stands, also of one that was named by hand and still waits.
+func findRun(ctx context.Context, conn *streams.Conn, run string) (streams.Recorded, error) {
+	r, err := conn.Run(ctx, run)
+	if !errors.Is(err, streams.ErrNotFound) {
+		return r, err
+	}
+	pools, poolsErr := conn.Pools(ctx)
+	if poolsErr != nil {
+		return r, poolsErr
+	}
+	for _, p := range pools {
+		waiting, waitingErr := conn.Waiting(ctx, p, maxSearched)
+		if waitingErr != nil {
+			return r, waitingErr
+		}
+		for _, w := range waiting {
+			if w.Run == run {
+				return w, nil
+			}
+		}
+	}
+	return r, fmt.Errorf("%w; see the latest with: weir flow-run ls", err)
+}
+
+// runDetails is what flow-run inspect shows.
+type runDetails struct {
+	schemas.RunEvent                    // the last
+	Parameters       json.RawMessage    `json:"parameters,omitempty"`
+	Events           []schemas.RunEvent `json:"events"` // oldest first
+}
+
+func (e *env) inspectRun(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	args, err := arguments(c, "RUN")
+	if err != nil {
+		return err
+	}
+	last, err := findRun(ctx, conn, args[0])
+	if err != nil {
+		return err
+	}
+	d := runDetails{RunEvent: last.RunEvent, Events: []schemas.RunEvent{}}
+	if last.State != schemas.Scheduled {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		err := conn.WatchRun(ctx, args[0], func(r streams.Recorded) error {
+			d.Events = append(d.Events, r.RunEvent)
+			if len(r.Parameters) > 0 {
+				d.Parameters = r.Parameters
+			}
+			if r.Sequence >= last.Sequence {
+				d.RunEvent = r.RunEvent
+				cancel()
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return e.print(c, d, func(wide bool) error {
+		now, err := conn.ServerTime(ctx)
+		if err != nil {
+			return err
+		}
+		return e.showRun(d, now, wide)
+	})
+}
+
+func (e *env) showRun(d runDetails, now time.Time, wide bool) error {
+	var f facts
+	f.add("Run", d.Run)
+	f.add("Deployment", d.Deployment)
+	f.add("Pool", d.Pool)
+	f.add("Queue", d.Queue)
+	f.add("State", title(d.State))
+	f.add("Reason", string(d.Reason))
+	f.add("Message", d.Message)
+	f.add("Worker", d.Worker)
+	f.add("Execution", d.Execution)
+	if d.Attempt > 0 {
+		f.add("Attempt", strconv.Itoa(d.Attempt))
+	}
+	if d.ExitCode != nil {
+		f.add("Exit code", strconv.Itoa(*d.ExitCode))
+	}
+	f.add("Signal", d.Signal)
+	f.add("Tags", strings.Join(d.Tags, ", "))
+	f.add("Parent", d.Parent)
+	f.add("Parameters", string(d.Parameters))
+	f.add("Result", string(d.Result))
+	f.add("Requested", stamp(d.Requested)+" ("+since(now, d.Requested)+" ago)")
+	if d.QueuedMS != nil {
+		f.add("Queued for", tookMS(d.QueuedMS))
+	}
+	if d.ProvisionMS != nil {
+		f.add("Prepared for", tookMS(d.ProvisionMS))
+	}
+	if d.RunningMS != nil {
+		f.add("Ran for", tookMS(d.RunningMS))
+	}
+	if err := e.printFacts(f); err != nil {
+		return err
+	}
+	e.heading("States")
+	return e.printTable(stateTable(d, now), wide)
+}
+
+// stateTable lists a run's states, each with how long it lasted; the last one of a live run lasts until now.
+func stateTable(d runDetails, now time.Time) *table {
+	t := &table{columns: []column{
+		{title: "TIME"}, {title: "STATE", color: stateColor}, {title: "FOR", right: true}, {title: "ATTEMPT", right: true, wide: true}, {title: "WORKER", flex: true, wide: true},
+		{title: "WHAT", flex: true},
+	}}
+	next := func(i int) time.Time {
+		if i+1 < len(d.Events) {
+			return d.Events[i+1].Time
+		}
+		return now
+	}
+	t.add(clock(d.Requested), title(schemas.Scheduled), took(next(-1).Sub(d.Requested)), "", "", "request "+strconv.FormatUint(d.Sequence, 10)+" of pool "+d.Pool)
+	for i, r := range d.Events {
+		lasted := "-"
+		if !r.State.Final() {
+			lasted = took(next(i).Sub(r.Time))
+		}
+		t.add(clock(r.Time), title(r.State), lasted, strconv.Itoa(r.Attempt), r.Worker, stateSentence(r))
+	}
+	return t
+}
+
+func (e *env) printLogs(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	args, err := arguments(c, "RUN")
+	if err != nil {
+		return err
+	}
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	if _, err := findRun(ctx, conn, args[0]); err != nil {
+		return err
+	}
+	lines := []streams.LogLine{}
+	err = conn.ReadLogs(ctx, args[0], c.Bool("follow"), func(l streams.LogLine) error {
+		switch {
+		case f == "jsonl":
+			return writeLine(e.stdout, l)
+		case f == "json" || f == "yaml":
+			lines = append(lines, l)
+			return nil
+		case c.Bool("timestamps") || f == "wide":
+			return e.printLogLine(l)
+		}
+		end := "\n"
+		if l.Continued {
+			end = ""
+		}
+		_, err := fmt.Fprint(e.stdout, strings.TrimRight(l.Line, "\r\n"), end)
+		return err
+	})
+	if err != nil || f != "json" && f != "yaml" {
+		return err
+	}
+	return writeValue(e.stdout, f, lines)
+}
+
+func (e *env) watch(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	args, err := arguments(c, "RUN")
+	if err != nil {
+		return err
+	}
+	f, err := format(c)
+	if err != nil {
+		return err
+	}
+	r, err := findRun(ctx, conn, args[0])
+	if err != nil {
+		return err
+	}
+	if f == "table" || f == "wide" {
+		fmt.Fprintf(e.stdout, "Run %s of %s on pool %s\n", r.Run, r.Deployment, r.Pool)
+	}
+	return e.watchRun(ctx, conn, requested{Run: r.Run, Deployment: r.Deployment, Pool: r.Pool, Queue: r.Queue}, f)
+}

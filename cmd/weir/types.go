@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/process"
+	"github.com/weir-run/weir/schemas"
+)
+
+// poolTypes are the kinds of work pool this binary can serve.
+var poolTypes = []runners.Type{process.Type}
+
+// describe finds out what an entry point's function takes.
+var describe deploy.Describer = func(context.Context, string, string) (json.RawMessage, error) { return nil, nil }
+
+func typeNames() []string {
+	var names []string
+	for _, t := range poolTypes {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// poolType returns the type called name.
+func poolType(name string) (runners.Type, error) {
+	for _, t := range poolTypes {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	if name == "" {
+		return runners.Type{}, usagef("--type is missing; this weir serves: %s", strings.Join(typeNames(), ", "))
+	}
+	if near := schemas.Nearest(name, typeNames()); near != "" {
+		return runners.Type{}, usagef("pool type %q is not known; did you mean %q?", name, near)
+	}
+	return runners.Type{}, usagef("pool type %q is not known; this weir serves: %s", name, strings.Join(typeNames(), ", "))
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/lmittmann/tint"
+	"github.com/urfave/cli/v2"
+
+	"github.com/weir-run/weir/consumers"
+	"github.com/weir-run/weir/deploy"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/server"
+	"github.com/weir-run/weir/streams"
+)
+
+func upCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "up", Usage: "server, deployments and a worker for each process pool, all in one process",
+		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.",
+		Flags: serverFlags(
+			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "project `FILE` (default: weir.yaml, else prefect.yaml, where there is one)"},
+			&cli.StringFlag{Name: "run", Usage: "run this `DEPLOYMENT` once and show its states and output"},
+			&cli.BoolFlag{Name: "once", Usage: "with --run: stop after that run; exit code 0 when it completes, else 1"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "runs that each pool's worker holds at once", Value: defaultSlots},
+		),
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c); err != nil {
+				return err
+			}
+			cfg := upConfig{file: c.String("file"), run: c.String("run"), once: c.Bool("once"), slots: c.Int("limit")}
+			switch {
+			case cfg.once && cfg.run == "":
+				return usagef("--once stops after the run that --run names: give --run DEPLOYMENT too")
+			case cfg.slots < 1 || cfg.slots > consumers.MaxSlots:
+				return usagef("--limit is %d; a worker holds 1 to %d runs at once", cfg.slots, consumers.MaxSlots)
+			}
+			level := new(slog.LevelVar)
+			if e.global.verbose {
+				level.Set(slog.LevelDebug)
+			}
+			cfg.log = slog.New(tint.NewHandler(e.stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !e.colored(e.stderrTTY)}))
+			cfg.level = level
+			cfg.server = readServerConfig(c, cfg.log)
+			drain, stop, release := e.stopping(c.Context)
+			defer release()
+			return up(drain, stop, e, cfg)
+		},
+	}
+}
+
+type upConfig struct {
+	server server.Config
+	file   string // empty: weir.yaml or prefect.yaml where there is one
+	run    string // deployment to run once; empty: none
+	once   bool   // stop after that run
+	slots  int    // of each worker
+	log    *slog.Logger
+	level  *slog.LevelVar // of log
+}
+
+// up runs everything until drain ends, or, with once, the run does. Started: server, deployments, workers; stopped in the
+// reverse order.
+func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
+	project, err := e.projectOf(cfg)
+	if err != nil {
+		return err
+	}
+	srv, conn, err := startServer(drain, e, cfg.server)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		conn.Close()
+		err = errors.Join(err, stopServer(srv))
+	}()
+	created, err := deployUp(drain, conn, project)
+	if err != nil {
+		return err
+	}
+	working, endWork := context.WithCancel(drain)
+	workers, err := startWorkers(working, stop, conn, srv, cfg)
+	defer func() {
+		endWork()
+		if drain.Err() != nil && workers != nil {
+			cfg.log.Info("draining: waiting for what runs; once more (Ctrl-C or TERM) stops it")
+		}
+		workers.wait()
+	}()
+	if err != nil || drain.Err() != nil {
+		return err
+	}
+	if err := e.sayUp(srv, cfg, project, created, workers.ready); err != nil {
+		return err
+	}
+	if cfg.run != "" {
+		err := e.runOnce(drain, conn, cfg)
+		if cfg.once || err != nil && !is[*runFailedError](err) {
+			return err
+		}
+		if err != nil {
+			e.printError(err)
+		}
+	}
+	if drain.Err() != nil {
+		return nil
+	}
+	e.sayNext(srv, conn, project)
+	select {
+	case <-drain.Done():
+		return nil
+	case <-srv.Done():
+		return errors.New("the embedded NATS server stopped by itself; its log lines above say why")
+	}
+}
+
+// projectOf loads the project file; nil where there is none and none was named.
+func (e *env) projectOf(cfg upConfig) (*deploy.Project, error) {
+	if cfg.file == "" {
+		if _, err := deploy.Find("."); errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	return e.loadProject(cfg.file, nil)
+}
+
+// deployUp deploys the project and returns the pools that were created because nobody had them.
+func deployUp(ctx context.Context, conn *streams.Conn, project *deploy.Project) (created []string, err error) {
+	if project == nil {
+		return nil, nil
+	}
+	diff, err := planProject(ctx, conn, project, deploy.Options{CreateMissingPools: true, Types: poolTypes})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range diff.Pools {
+		if p.Action == deploy.Create {
+			created = append(created, p.Name)
+		}
+	}
+	return created, deploy.Apply(ctx, conn, diff)
+}
+
+// upWorkers are the workers of this process.
+type upWorkers struct {
+	ready []consumers.Ready
+	group sync.WaitGroup
+}
+
+func (w *upWorkers) wait() {
+	if w != nil {
+		w.group.Wait()
+	}
+}
+
+// startWorkers starts a worker for each process pool and returns when all take runs.
+func startWorkers(drain, stop context.Context, conn *streams.Conn, srv *server.Server, cfg upConfig) (*upWorkers, error) {
+	w := &upWorkers{}
+	pools, err := conn.Pools(drain)
+	if err != nil {
+		return w, err
+	}
+	type outcome struct {
+		pool  string
+		ready consumers.Ready
+		err   error
+	}
+	outcomes := make(chan outcome, 2*len(pools))
+	started := 0
+	for _, p := range pools {
+		if p.Type != "process" {
+			continue
+		}
+		started++
+		w.group.Go(func() {
+			err := upWorker(drain, stop, srv, p, cfg, func(r consumers.Ready) { outcomes <- outcome{pool: p.Name, ready: r} })
+			if err != nil {
+				cfg.log.Error("worker stopped", "pool", p.Name, "err", err)
+			}
+			outcomes <- outcome{pool: p.Name, err: err}
+		})
+	}
+	for range started {
+		o := <-outcomes
+		switch {
+		case o.err != nil:
+			return w, fmt.Errorf("start a worker for work pool %s: %w", o.pool, o.err)
+		case o.ready.Name == "":
+			return w, nil // drained before it was ready
+		}
+		w.ready = append(w.ready, o.ready)
+	}
+	return w, nil
+}
+
+func upWorker(drain, stop context.Context, srv *server.Server, p schemas.Pool, cfg upConfig, ready func(consumers.Ready)) error {
+	host, _ := os.Hostname()
+	state, err := claimState(filepath.Join(cfg.server.Data, "workers"), p.Name, workerName(host, "up", 1))
+	if err != nil {
+		return err
+	}
+	defer state.close()
+	dir, err := filepath.Abs(state.dir)
+	if err != nil {
+		return err
+	}
+	code, err := filepath.Abs(".")
+	if err != nil {
+		return err
+	}
+	conn, err := connectInProcess(srv, "weir worker "+state.name)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	w, err := consumers.New(conn, consumers.Config{
+		Name: state.name, Pool: p.Name, Slots: cfg.slots, Dir: dir, Code: code, Types: poolTypes, Version: weirVersion(), Logger: cfg.log,
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(drain, stop, ready)
+}
+
+// runOnce requests the run and shows it. The log keeps quiet meanwhile: it would say the same.
+func (e *env) runOnce(ctx context.Context, conn *streams.Conn, cfg upConfig) error {
+	if cfg.level.Level() == slog.LevelInfo {
+		cfg.level.Set(slog.LevelWarn)
+		defer cfg.level.Set(slog.LevelInfo)
+	}
+	run, err := requestRun(ctx, conn, runConfig{deployment: cfg.run})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\nRun %s of %s on pool %s\n", run.Run, run.Deployment, run.Pool)
+	err = e.watchRun(ctx, conn, run, "table")
+	if ctx.Err() != nil {
+		return nil // told to stop
+	}
+	return err
+}
