@@ -8,7 +8,7 @@ TOOLS ?= $(BIN)
 # The quickstart's data folder, seen from examples/quickstart, and more flags for weir up.
 DATA ?= .weir
 UP   ?=
-# What test, test-integration and bench look at, and how long each fuzz target runs.
+# What test and test-integration look at, and how long each fuzz target runs.
 PKG      ?= ./...
 FUZZTIME ?= 10s
 # The Go vulnerability database; file:///path for a copy of it.
@@ -54,8 +54,8 @@ vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the code ca
 fuzz: ## Run each fuzz target for FUZZTIME
 	tools/fuzz.sh $(FUZZTIME)
 
-bench: ## Measure; see bench/README.md for how to read it
-	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+bench: ## Measure against this machine's own ceilings; BENCH="-only up,latency" measures less
+	$(GO) run ./bench $(BENCH)
 
 generate: ## Write the generated files
 	$(GO) generate ./...

@@ -52,7 +52,7 @@ func bulkRequests(ctx context.Context, b *bench) ([]row, error) {
 				return 0, err
 			}
 			began := time.Now()
-			if err := submit(conn, p.Name, noop, body, b.bulk); err != nil {
+			if err := submit(ctx, conn, p.Name, noop, body, b.bulk); err != nil {
 				return 0, err
 			}
 			took := time.Since(began)

@@ -39,14 +39,14 @@ func claimLatency(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	defer large.stop()
-	if err := b.fill(conn, "many", b.waiting+b.pairs*claims); err != nil {
+	if err := b.fill(ctx, conn, "many", b.waiting+b.pairs*claims); err != nil {
 		return nil, err
 	}
 
 	c, s, ratio, err := turns(b, func() (float64, error) {
 		var took []time.Duration
 		for len(took) < claims {
-			if err := submit(conn, "few", noop, nil, few); err != nil {
+			if err := submit(ctx, conn, "few", noop, nil, few); err != nil {
 				return 0, err
 			}
 			batch, err := small.claim(ctx, few)
@@ -67,11 +67,11 @@ func claimLatency(ctx context.Context, b *bench) ([]row, error) {
 }
 
 // fill stores n requests and says how far it is.
-func (b *bench) fill(conn *streams.Conn, pool string, n int) error {
+func (b *bench) fill(ctx context.Context, conn *streams.Conn, pool string, n int) error {
 	const step = 100_000
 	for stored := 0; stored < n; {
 		part := min(step, n-stored)
-		if err := submit(conn, pool, noop, nil, part); err != nil {
+		if err := submit(ctx, conn, pool, noop, nil, part); err != nil {
 			return err
 		}
 		stored += part

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,15 +95,9 @@ func look(ctx context.Context, worker *program, monitor string) (sighting, error
 		rss, _ := strconv.ParseInt(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"), " kB"), 10, 64)
 		s.rss += rss << 10
 		s.processes++
-		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-		for _, file := range threads {
-			text, _ := os.ReadFile(file)
-			ran, _, _ := strings.Cut(string(text), " ") // nanoseconds on a CPU
-			n, _ := strconv.ParseInt(ran, 10, 64)
-			s.cpu += time.Duration(n)
-		}
+		s.cpu += cpuTime(pid)
 	}
-	if s.processes == 0 || s.cpu == 0 {
+	if s.rss == 0 {
 		return s, worker.failed(errors.New("the worker is gone"))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+monitor+"/varz", nil)
@@ -127,15 +122,44 @@ func look(ctx context.Context, worker *program, monitor string) (sighting, error
 
 // family is a process and all its descendants that live.
 func family(pid int) []int {
-	all := []int{pid}
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, file := range lists {
-		text, _ := os.ReadFile(file)
-		for child := range strings.FieldsSeq(string(text)) {
-			if n, err := strconv.Atoi(child); err == nil {
-				all = append(all, family(n)...)
-			}
+	children := map[int][]int{}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		if child, err := strconv.Atoi(filepath.Base(dir)); err == nil {
+			parent := number(stat(child), parentField)
+			children[parent] = append(children[parent], child)
 		}
 	}
+	all := []int{pid}
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i]]...)
+	}
 	return all
+}
+
+// cpuTime is what a process has used, to 10 ms.
+func cpuTime(pid int) time.Duration {
+	fields := stat(pid)
+	return time.Duration(number(fields, userField)+number(fields, systemField)) * 10 * time.Millisecond // ticks of a hundredth of a second
+}
+
+// Indexes into what stat returns: fields 4, 14 and 15 of proc_pid_stat(5).
+const (
+	parentField = 1
+	userField   = 11
+	systemField = 12
+)
+
+// stat returns a process's stat fields from the third on; the second is a name, which may hold blanks. None: it is gone.
+func stat(pid int) []string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+}
+
+func number(fields []string, i int) int {
+	if i >= len(fields) {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[i])
+	return n
 }

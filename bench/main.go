@@ -59,8 +59,8 @@ type bench struct {
 func main() {
 	var o options
 	flag.StringVar(&o.only, "only", "", "measure only these, comma separated: "+strings.Join(names(), ", "))
-	flag.IntVar(&o.runs, "runs", 4000, "no-op runs of one turn")
-	flag.IntVar(&o.pairs, "pairs", 5, "turns of ceiling and system; the median of their ratios is reported")
+	flag.IntVar(&o.runs, "runs", 3000, "no-op runs of one turn")
+	flag.IntVar(&o.pairs, "pairs", 7, "turns of ceiling and system; the median of their ratios is reported")
 	flag.IntVar(&o.samples, "samples", 1000, "requests of the latency measurement")
 	flag.IntVar(&o.bulk, "bulk", 100_000, "requests of one turn of the bulk measurement")
 	flag.IntVar(&o.waiting, "waiting", 1_000_000, "runs that wait in the claim measurement")

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,7 +109,7 @@ func (b *bench) preload(ctx context.Context, data string, deploy func(url string
 		return 0, err
 	}
 	defer conn.Close()
-	if err := submit(conn, pool, noop, nil, b.runs); err != nil {
+	if err := submit(ctx, conn, pool, noop, nil, b.runs); err != nil {
 		return 0, err
 	}
 	return nextEvent(ctx, conn)
@@ -130,7 +131,7 @@ func noopWorker(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	c, s, ratio, err := turns(b, func() (float64, error) { return forkRate(b.runs) }, func() (float64, error) {
-		if err := submit(conn, pool, noop, nil, b.runs); err != nil {
+		if err := submit(ctx, conn, pool, noop, nil, b.runs); err != nil {
 			return 0, err
 		}
 		first, err := nextEvent(ctx, conn)
@@ -152,36 +153,37 @@ func noopWorker(ctx context.Context, b *bench) ([]row, error) {
 }
 
 func (b *bench) startWorker(dir, addr string) (*program, error) {
-	return b.start(dir, b.weir, "worker", "start", "--pool", pool, "--name", "bench", "--limit", fmt.Sprint(slots), "--server", "nats://"+addr)
+	return b.start(dir, b.weir, "worker", "start", "--pool", pool, "--name", "bench", "--limit", fmt.Sprint(slots), "--state-dir", filepath.Join(b.dir, "worker"), "--server", "nats://"+addr)
 }
 
 func rates(what string, system, ceiling, ratio float64, goal string) row {
 	return row{what, fmt.Sprintf("%.0f/s", system), fmt.Sprintf("fork+exec+wait %.0f/s", ceiling), fmt.Sprintf("%.2f", ratio), goal}
 }
 
-// submit stores n requests, without waiting for each.
-func submit(conn *streams.Conn, pool, deployment string, body []byte, n int) error {
-	failed := make(chan error, 1)
-	for range n {
-		err := conn.SubmitAsync(streams.Request{Pool: pool, Deployment: deployment, Body: body}, func(_ streams.Requested, err error) {
-			if err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
+// submit stores n requests and looks at each acknowledgement, without waiting for one before the next is on its way.
+func submit(ctx context.Context, conn *streams.Conn, pool, deployment string, body []byte, n int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	sent := make(chan *streams.Submission, 8192)
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		for s := range sent {
+			if _, err := s.Wait(ctx); err != nil {
+				cancel(err) // the first stays
 			}
-		})
-		if err != nil {
-			return err
+		}
+	}()
+	var err error
+	for i := 0; i < n && err == nil && ctx.Err() == nil; i++ {
+		var s *streams.Submission
+		if s, err = conn.SubmitAsync(streams.Request{Pool: pool, Deployment: deployment, Body: body}); err == nil {
+			sent <- s
 		}
 	}
-	<-conn.JS.PublishAsyncComplete()
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
-	}
+	close(sent)
+	<-settled
+	return cmp.Or(err, context.Cause(ctx))
 }
 
 // nextEvent is the sequence that the event log gives next.

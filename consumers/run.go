@@ -96,7 +96,9 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 		Worker: w.Name, Parameters: c.job.parameters, Trace: c.Trace, Job: c.job.configuration, Code: c.job.code, Entrypoint: c.job.entrypoint,
 		Output: output{c.logs}, Lease: c.lease.until,
 	})
-	c.started = time.Now()
+	if err == nil {
+		c.started = time.Now()
+	}
 	return exec, err
 }
 
@@ -184,13 +186,13 @@ func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 		}
 	}
 	if state.Final() && !c.claimed.IsZero() {
-		started := c.started
-		if started.IsZero() {
-			started = time.Now()
-		}
 		e.QueuedMS = milliseconds(c.claimed.Sub(c.Requested))
-		e.ProvisionMS = milliseconds(started.Sub(c.claimed))
-		e.RunningMS = milliseconds(time.Since(started))
+		if c.started.IsZero() {
+			e.ProvisionMS = milliseconds(time.Since(c.claimed))
+		} else {
+			e.ProvisionMS = milliseconds(c.started.Sub(c.claimed))
+			e.RunningMS = milliseconds(time.Since(c.started))
+		}
 	}
 	return e
 }

@@ -150,24 +150,26 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 
 // findPool waits for NATS and returns the pool's record.
 func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
+	connected := w.conn.NC.StatusChanged(nats.CONNECTED)
+	defer w.conn.NC.RemoveStatusListener(connected)
 	said := false
 	for {
-		pool, err := w.conn.Pool(ctx, w.Pool)
-		if err == nil || !errors.Is(err, streams.ErrUnavailable) && !errors.Is(err, nats.ErrNoResponders) || w.conn.NC.IsConnected() {
-			return pool, err
+		if w.conn.NC.IsConnected() {
+			pool, err := w.conn.Pool(ctx, w.Pool)
+			if err == nil || w.conn.NC.IsConnected() {
+				return pool, err
+			}
 		}
 		if !said {
-			w.Logger.Info("NATS cannot be reached yet; the worker starts when it can", "err", err)
+			w.Logger.Info("NATS cannot be reached yet; the worker starts when it can", "server", w.conn.URL())
 			said = true
 		}
-		connected := w.conn.NC.StatusChanged(nats.CONNECTED)
 		select {
 		case <-connected:
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return pool, nil
+			return schemas.Pool{}, nil
 		}
-		w.conn.NC.RemoveStatusListener(connected)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -147,36 +146,4 @@ func withoutRequired(schema json.RawMessage) (json.RawMessage, error) {
 	}
 	delete(root, "required")
 	return json.Marshal(root)
-}
-
-// find returns the place of the key or item at path, .env.TOKEN or .list[2], or of what it is in as far as it is there.
-func (v *value) find(path string) position {
-	if v == nil {
-		return position{}
-	}
-	at := v.at
-	for path != "" {
-		next, rest, ok := v.step(path)
-		if !ok {
-			return at
-		}
-		at, v, path = next.at, next.value, rest
-	}
-	return at
-}
-
-// step goes into the mapping or list by the first part of path.
-func (v *value) step(path string) (next field, rest string, ok bool) {
-	if index, after, found := strings.Cut(strings.TrimPrefix(path, "["), "]"); found && v.kind == list {
-		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < len(v.items) {
-			return field{at: v.items[i].at, value: v.items[i]}, after, true
-		}
-	}
-	for _, f := range v.fields { // a key may have dots itself: the longest that fits
-		after, found := strings.CutPrefix(path, "."+f.key)
-		if found && (after == "" || after[0] == '.' || after[0] == '[') && (!ok || len(f.key) > len(next.key)) {
-			next, rest, ok = f, after, true
-		}
-	}
-	return next, rest, ok
 }

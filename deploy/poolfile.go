@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,7 +105,7 @@ func readTemplate(r *reader, p *poolEntry, f field) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(r.project.Dir, path)
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := readRegular(path)
 		if err != nil {
 			if cause, ok := errors.AsType[*fs.PathError](err); ok {
 				err = cause.Err // the path is said as it is written
@@ -124,6 +125,20 @@ func readTemplate(r *reader, p *poolEntry, f field) {
 	if _, err := runners.ParseTemplate(p.BaseJobTemplate); err != nil {
 		r.fail(f.value.at, "%s", err)
 	}
+}
+
+// readRegular reads a file, but nothing that might have no end.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a file")
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("it has %d bytes, the limit is %d", info.Size(), maxFile)
+	}
+	return os.ReadFile(path)
 }
 
 func readQueues(r *reader, p *poolEntry, f field) {

@@ -48,8 +48,10 @@ func TestRenderer_mergesTypePoolDeploymentRun(t *testing.T) {
 		{"type and deployment", ``, `{"cpu":2,"env":{"ALL":"deployment","DEPLOYMENT":"1","TYPE":"1"},"python":"python3"}`, nil},
 		{"null template is the type's", ``, `{"cpu":2,"env":{"ALL":"deployment","DEPLOYMENT":"1","TYPE":"1"},"python":"python3"}`, json.RawMessage(`null`)},
 		{"pool between", ``, `{"cpu":2,"env":{"ALL":"deployment","DEPLOYMENT":"1","POOL":"1","TYPE":"1"},"pool":true,"python":"python3"}`, pool},
-		{"run over all", `{"env":{"ALL":"run","TYPE":null},"cpu":null,"python":"pypy"}`,
-			`{"env":{"ALL":"run","DEPLOYMENT":"1","POOL":"1"},"pool":true,"python":"pypy"}`, pool},
+		{
+			"run over all", `{"env":{"ALL":"run","TYPE":null},"cpu":null,"python":"pypy"}`,
+			`{"env":{"ALL":"run","DEPLOYMENT":"1","POOL":"1"},"pool":true,"python":"pypy"}`, pool,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := Job(kind(), schemas.Pool{Name: "p", BaseJobTemplate: tt.pool}, d, vars(t, tt.run))

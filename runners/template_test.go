@@ -41,15 +41,21 @@ func TestRender_fillsTheJobConfiguration(t *testing.T) {
 	for _, tt := range []struct{ name, vars, want string }{
 		{"defaults", `{"image":"i"}`, `{"args":["x",256],"cpu":256,"env":{"A":"1"},"fixed":{"a":[null,"<&>"],"b":1.50},"format":"{{.Names}} {{ not closed","image":"i",` +
 			`"nested":{"deep":[{"cpu":256}]},"note":"cpu=256 pull=always debug= env={\"A\":\"1\"}"}`},
-		{"overrides keep their types", `{"image":"i","cpu":512,"debug":true,"command":["a","b"],"env":{"B":"2"},"pull":"never"}`,
+		{
+			"overrides keep their types", `{"image":"i","cpu":512,"debug":true,"command":["a","b"],"env":{"B":"2"},"pull":"never"}`,
 			`{"args":[true,"x",512],"command":["a","b"],"cpu":512,"env":{"A":"1","B":"2"},"fixed":{"a":[null,"<&>"],"b":1.50},"format":"{{.Names}} {{ not closed","image":"i",` +
-				`"nested":{"deep":[{"cpu":512,"debug":true}]},"note":"cpu=512 pull=never debug=true env={\"A\":\"1\",\"B\":\"2\"}"}`},
-		{"values are not searched for placeholders", `{"image":"{{ cpu }}","pull":null,"env":null}`,
+				`"nested":{"deep":[{"cpu":512,"debug":true}]},"note":"cpu=512 pull=never debug=true env={\"A\":\"1\",\"B\":\"2\"}"}`,
+		},
+		{
+			"values are not searched for placeholders", `{"image":"{{ cpu }}","pull":null,"env":null}`,
 			`{"args":["x",256],"cpu":256,"fixed":{"a":[null,"<&>"],"b":1.50},"format":"{{.Names}} {{ not closed","image":"{{ cpu }}",` +
-				`"nested":{"deep":[{"cpu":256}]},"note":"cpu=256 pull= debug= env="}`},
-		{"references and Prefect's variables without effect pass", `{"image":"<i>","stream_output":false,"env":{"A":null,"T":{"from_env":"TOKEN"}}}`,
+				`"nested":{"deep":[{"cpu":256}]},"note":"cpu=256 pull= debug= env="}`,
+		},
+		{
+			"references and Prefect's variables without effect pass", `{"image":"<i>","stream_output":false,"env":{"A":null,"T":{"from_env":"TOKEN"}}}`,
 			`{"args":["x",256],"cpu":256,"env":{"T":{"from_env":"TOKEN"}},"fixed":{"a":[null,"<&>"],"b":1.50},"format":"{{.Names}} {{ not closed","image":"<i>",` +
-				`"nested":{"deep":[{"cpu":256}]},"note":"cpu=256 pull=always debug= env={\"T\":{\"from_env\":\"TOKEN\"}}"}`},
+				`"nested":{"deep":[{"cpu":256}]},"note":"cpu=256 pull=always debug= env={\"T\":{\"from_env\":\"TOKEN\"}}"}`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := tpl.Render(vars(t, tt.vars))
@@ -108,8 +114,10 @@ func TestParseTemplate_saysWhichPartIsWrong(t *testing.T) {
 		{`{"variables":{"required":1},"job_configuration":{}}`, `required: want a list`},
 		{`{"variables":{"properties":{"a":{"type":"strin"}}},"job_configuration":{}}`, `variables: `},
 		{`{"variables":{"properties":{"a":{"$ref":"file:///etc/passwd"}}},"job_configuration":{}}`, `only refer to its own parts`},
-		{`{"variables":{"properties":{"image":{}}},"job_configuration":{"a":[{"b":"{{ imag }}"}]}}`,
-			`job_configuration.a[0].b uses {{ imag }}, which variables does not declare (did you mean "image"?); it declares image`},
+		{
+			`{"variables":{"properties":{"image":{}}},"job_configuration":{"a":[{"b":"{{ imag }}"}]}}`,
+			`job_configuration.a[0].b uses {{ imag }}, which variables does not declare (did you mean "image"?); it declares image`,
+		},
 		{`{"variables":{},"job_configuration":{"b":"x{{ $TOKEN }}"}}`, `which only Prefect fills in`},
 		{`{"variables":{},"job_configuration":{"b":"{{ prefect.blocks.secret.x }}"}}`, `which only Prefect fills in`},
 	} {

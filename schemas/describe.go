@@ -203,29 +203,6 @@ func number(r *big.Rat) string {
 	return strconv.FormatFloat(f, 'g', -1, 64)
 }
 
-// path writes a location as people do: parameters.rows[3].name.
-func path(root string, location []string, doc any) string {
-	var b strings.Builder
-	b.WriteString(root)
-	for _, key := range location {
-		switch in := doc.(type) {
-		case []any:
-			fmt.Fprintf(&b, "[%s]", key)
-			doc = nil
-			if i, err := strconv.Atoi(key); err == nil && i >= 0 && i < len(in) {
-				doc = in[i]
-			}
-		case map[string]any:
-			if b.Len() > 0 {
-				b.WriteByte('.')
-			}
-			b.WriteString(key)
-			doc = in[key]
-		}
-	}
-	return clip(b.String())
-}
-
 // properties returns the names that the part of schema at url knows, sorted.
 func properties(schema *jsonschema.Schema, url string) []string {
 	seen := map[*jsonschema.Schema]bool{}

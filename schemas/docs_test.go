@@ -97,3 +97,71 @@ func TestRunLifePage_explainsEachState(t *testing.T) {
 		}
 	}
 }
+
+// The wire page is for people who never see a schema: each field has to be there too.
+func TestWirePage_explainsEachFieldAndHeader(t *testing.T) {
+	page := readPage(t, "wire.md")
+	_, requests, _ := strings.Cut(page, "\n## Asking for a run\n")
+	requests, events, found := strings.Cut(requests, "\n## State events\n")
+	if !found {
+		t.Fatal("the page has no part on requests, or none on events")
+	}
+	for name := range readSchema(t, RunRequestSchema).Properties {
+		if !strings.Contains(requests, "\n| `"+name+"` | ") {
+			t.Errorf("field %s of a request has no row", name)
+		}
+	}
+	rows := regexp.MustCompile("(?m)^\\| (`.*?`) \\|").FindAllStringSubmatch(events, -1)
+	explained := map[string]bool{}
+	for _, row := range rows {
+		for name := range strings.SplitSeq(row[1], ", ") {
+			explained[strings.Trim(name, "`")] = true
+		}
+	}
+	for name := range readSchema(t, RunEventSchema).Properties {
+		if !explained[name] {
+			t.Errorf("field %s of an event has no row", name)
+		}
+	}
+	schemas := at[map[string]any](t, readAsyncAPI(t), "components", "schemas")
+	for part, schema := range schemas {
+		if !strings.HasSuffix(part, "Headers") {
+			continue
+		}
+		for header := range at[map[string]any](t, schema, "properties") {
+			if !strings.Contains(page, "`"+header+"`") && !strings.Contains(page, "`"+header+":") {
+				t.Errorf("header %s of %s is not explained", header, part)
+			}
+		}
+	}
+}
+
+func TestWirePage_namesEverySubject(t *testing.T) {
+	page := readPage(t, "wire.md")
+	for name, channel := range at[map[string]any](t, readAsyncAPI(t), "channels") {
+		address := strings.NewReplacer("{", "<", "}", ">").Replace(at[string](t, channel, "address"))
+		if key, ok := strings.CutPrefix(address, "$KV."); ok {
+			bucket, key, _ := strings.Cut(key, ".")
+			address = bucket + "` | `" + key
+		}
+		if !strings.Contains(page, "| `"+address+"` |") {
+			t.Errorf("%s: %s has no row", name, address)
+		}
+	}
+}
+
+// The event that the page shows is the one that is written.
+func TestWirePage_showsARealEvent(t *testing.T) {
+	_, example, _ := strings.Cut(readPage(t, "wire.md"), "\n```json\n")
+	example, _, found := strings.Cut(example, "\n```\n")
+	if !found {
+		t.Fatal("the page shows no event")
+	}
+	golden, err := os.ReadFile(filepath.Join("testdata", "event-completed.golden.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.TrimSpace(string(golden)), example); diff != "" {
+		t.Errorf("(-golden +page):\n%s", diff)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -51,6 +52,29 @@ func (p Problem) String() string {
 		return p.Text
 	}
 	return p.Field + ": " + p.Text
+}
+
+// path writes a location as people do: parameters.rows[3].name.
+func path(root string, location []string, doc any) string {
+	var b strings.Builder
+	b.WriteString(root)
+	for _, key := range location {
+		switch in := doc.(type) {
+		case []any:
+			fmt.Fprintf(&b, "[%s]", key)
+			doc = nil
+			if i, err := strconv.Atoi(key); err == nil && i >= 0 && i < len(in) {
+				doc = in[i]
+			}
+		case map[string]any:
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(key)
+			doc = in[key]
+		}
+	}
+	return clip(b.String())
 }
 
 // problems turns the validator's tree of causes into a list. root is the path of doc itself.

@@ -27,8 +27,9 @@ func (s State) Final() bool {
 	return s == Completed || s == Failed || s == Crashed || s == Cancelled
 }
 
-// follows lists, for each state, what may come next. Scheduled stands for "no event yet". A state may follow itself where
-// its owner records it again (reason held), so that retention never takes a live run's last event.
+// follows lists, for each state, what may come next; docs/run-life.md draws it. Scheduled stands for "no event yet". A state
+// may follow itself where its owner records it again (reason held), so that retention never takes a live run's last event;
+// Running also where another worker takes the execution over.
 var follows = map[State][]State{
 	Scheduled:  {Pending, Failed, Cancelled},
 	Pending:    {Pending, Running, Retrying, Cancelling, Completed, Failed, Crashed, Cancelled},

@@ -165,6 +165,9 @@ func Open(nc *nats.Conn, domain, prefix string) (*Conn, error) {
 	return c, nil
 }
 
+// URL is where the connection goes, without user and password.
+func (c *Conn) URL() string { return c.url }
+
 // Close ends the connection at once.
 func (c *Conn) Close() { c.NC.Close() }
 

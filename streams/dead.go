@@ -15,17 +15,7 @@ import (
 )
 
 // DeadLetter is a request that could not be accepted, as it came, with the reason.
-type DeadLetter struct {
-	ID       uint64            `json:"id"` // sequence in the stream of dead letters
-	Subject  string            `json:"subject"`
-	Sequence uint64            `json:"sequence"` // in the pool's stream
-	Run      string            `json:"run,omitempty"`
-	Reason   schemas.Reason    `json:"reason"`
-	Message  string            `json:"message"`
-	Time     time.Time         `json:"time"`
-	Headers  map[string]string `json:"headers,omitempty"` // the request's own
-	Body     string            `json:"body"`
-}
+type DeadLetter = schemas.DeadLetter
 
 // Bury stores the request among the dead letters, once however often it is called for it. The request itself is still to be
 // acknowledged.

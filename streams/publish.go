@@ -45,25 +45,37 @@ func (c *Conn) Submit(ctx context.Context, r Request) (Requested, error) {
 	return r.requested(ack), nil
 }
 
-// SubmitAsync publishes a request without waiting. result is called once, from another goroutine, when its fate is known.
-func (c *Conn) SubmitAsync(r Request, result func(Requested, error)) error {
+// SubmitAsync publishes a request and does not wait: the promise is in [Submission.Wait]. Some thousands may be on their way
+// at once, then it waits for room.
+func (c *Conn) SubmitAsync(r Request) (*Submission, error) {
 	msg, err := r.message()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := c.JS.PublishMsgAsync(msg)
 	if err != nil {
-		return c.submitError(r, err)
+		return nil, c.submitError(r, err)
 	}
-	go func() {
-		select {
-		case ack := <-f.Ok():
-			result(r.requested(ack), nil)
-		case err := <-f.Err():
-			result(Requested{}, c.submitError(r, err))
-		}
-	}()
-	return nil
+	return &Submission{conn: c, request: r, future: f}, nil
+}
+
+// A Submission is a request on its way to JetStream.
+type Submission struct {
+	conn    *Conn
+	request Request
+	future  jetstream.PubAckFuture
+}
+
+// Wait returns once JetStream has stored the request, or why it is not known to have. It is called once.
+func (s *Submission) Wait(ctx context.Context) (Requested, error) {
+	select {
+	case ack := <-s.future.Ok():
+		return s.request.requested(ack), nil
+	case err := <-s.future.Err():
+		return Requested{}, s.conn.submitError(s.request, err)
+	case <-ctx.Done():
+		return Requested{}, fmt.Errorf("request a run of %s: %w", s.request.Deployment, context.Cause(ctx))
+	}
 }
 
 func (r Request) requested(ack *jetstream.PubAck) Requested {

@@ -16,10 +16,8 @@ import (
 //	weir.run.<pool>.<queue>.<deployment>             a run request
 //	weir.schedule.<pool>.<queue>.<deployment>.<name> a request due later
 //	weir.event.run.<pool>.<deployment>.<run>.<state> a run's states
-//	weir.event.<kind>.<pool>.<name>.<what>           what happened to a pool, queue, worker or deployment
 //	weir.log.<pool>.<deployment>.<run>               a line of a job's output
 //	weir.dead.<pool>.<queue>.<deployment>            a request that could not be accepted
-//	weir.control.<pool>.<run>                        a message to the worker that holds a run
 const (
 	EventStream = "WEIR_EVENTS"
 	LogStream   = "WEIR_LOGS"

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Builds the binary for every platform that releases are made for, and vets all code, tests too, on each system.
+# Builds the binary for every platform that releases are made for, and vets all code, tests too: tools/cross.sh [PLATFORM…]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for os in linux darwin windows; do
-	for arch in amd64 arm64; do
-		echo "--- build $os/$arch"
-		CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -o /dev/null ./cmd/weir
-	done
-	echo "--- vet $os/amd64"
-	CGO_ENABLED=0 GOOS=$os GOARCH=amd64 go vet ./...
+[ $# -gt 0 ] || set -- linux/amd64 linux/arm64
+for platform; do
+	echo "--- $platform"
+	export CGO_ENABLED=0 GOOS=${platform%/*} GOARCH=${platform#*/}
+	go build -trimpath -o /dev/null ./cmd/weir
+	go vet ./...
 done

@@ -19,6 +19,8 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		args = args[1:]
 		var err error
 		switch {
+		case a.at.raw:
+			a.arguments = append(a.arguments, arg)
 		case arg == "--":
 			a.arguments, args = append(a.arguments, args...), nil
 		case len(arg) > 1 && arg[0] == '-':
@@ -47,6 +49,7 @@ type level struct {
 	path     []string
 	flags    []cli.Flag
 	commands []*cli.Command
+	raw      bool // everything behind it is an argument, -- and flags too
 }
 
 func (l level) name() string { return strings.Join(l.path, " ") }
@@ -67,7 +70,7 @@ func (a *arranger) word(word string) error {
 		return nil
 	}
 	if c := a.at.command(word); c != nil {
-		a.at = level{path: append(slices.Clone(a.at.path), c.Name), flags: c.Flags, commands: c.Subcommands}
+		a.at = level{path: append(slices.Clone(a.at.path), c.Name), flags: c.Flags, commands: c.Subcommands, raw: c.SkipFlagParsing}
 		return nil
 	}
 	if word == "help" {
@@ -143,10 +146,10 @@ func (a *arranger) done() ([]string, error) {
 		return nil, usagef("%s needs a command: %s (see %s --help)", a.at.name(), strings.Join(names, ", "), a.at.name())
 	}
 	out = slices.Concat(out, a.early, a.own)
-	if len(a.arguments) > 0 {
-		out = append(append(out, "--"), a.arguments...)
+	if len(a.arguments) > 0 && !a.at.raw {
+		out = append(out, "--")
 	}
-	return out, nil
+	return append(out, a.arguments...), nil
 }
 
 func (a *arranger) unknown(name string) error {

@@ -83,7 +83,7 @@ func completeCommand(e *env) *cli.Command {
 			ctx, cancel := context.WithTimeout(c.Context, completeTimeout)
 			defer cancel()
 			words := c.Args().Slice()
-			settings := e.global.conn
+			settings := connectionIn(e.global.conn, c.App, words)
 			names := func(kind string) []string { return liveNames(ctx, settings, kind) }
 			for _, w := range complete(c.App, words, names) {
 				fmt.Fprintln(e.stdout, w)
@@ -91,6 +91,29 @@ func completeCommand(e *env) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// connectionIn is settings with what the words to complete say about the server.
+func connectionIn(settings streams.Config, app *cli.App, words []string) streams.Config {
+	for i, w := range words {
+		name, value, has := strings.Cut(strings.TrimLeft(w, "-"), "=")
+		f := findFlag(app.Flags, name)
+		if !strings.HasPrefix(w, "-") || f == nil || !has && i+1 == len(words) {
+			continue
+		}
+		if !has {
+			value = words[i+1]
+		}
+		switch f.Names()[0] {
+		case "server":
+			settings.Server = value
+		case "context":
+			settings.Context = value
+		case "creds":
+			settings.Creds = value
+		}
+	}
+	return settings
 }
 
 // complete returns what can stand where the last word is. names gives the live names of a kind.

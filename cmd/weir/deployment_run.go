@@ -31,7 +31,10 @@ func runCommand(e *env) *cli.Command {
 			&cli.StringFlag{Name: "id", Usage: "name the run `RUN`: of all requests with it one runs"},
 			&cli.StringFlag{Name: "idempotency-key", Usage: "of all requests with this `KEY` within two minutes one is stored (Nats-Msg-Id)"},
 			&cli.StringSliceFlag{Name: "tag", Usage: "a `TAG` for the run; may be given again"},
-			&cli.DurationFlag{Name: "timeout", Usage: "end the run when it has run for so long, such as `10m` (before the command, --timeout is NATS's)"},
+			&cli.DurationFlag{
+				Name: "timeout", DefaultText: "the deployment's",
+				Usage: "end the run when it has run for so long, such as `10m`; before the command's name --timeout is NATS's",
+			},
 			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show states and output until the run ends"},
 		),
 		Action: e.connected(e.runDeployment),

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"sync"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -63,11 +65,12 @@ func newApp(e *env) *cli.App {
 		UsageText:                 "weir [global options] COMMAND [options] [arguments]",
 		Description:               "Start with: weir up",
 		HideVersion:               true,
+		HideHelp:                  true, // its own flag and command are shared by all apps of a process
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true, // a parameter's value may have commas
 		Writer:                    e.stdout,
 		ErrWriter:                 e.stderr,
-		Flags:                     globalFlags(),
+		Flags:                     append(globalFlags(), helpFlag()),
 		Before: func(c *cli.Context) (err error) {
 			e.global, err = readGlobals(c)
 			return err
@@ -96,6 +99,7 @@ func newApp(e *env) *cli.App {
 			versionCommand(e),
 		},
 	}
+	tidyFlags(app.Flags)
 	finish(app.Commands)
 	return app
 }
@@ -103,10 +107,35 @@ func newApp(e *env) *cli.App {
 // finish gives every command what all have.
 func finish(commands []*cli.Command) {
 	for _, c := range commands {
-		c.HideHelpCommand = true // a deployment may be called help
+		c.HideHelp, c.HideHelpCommand = true, true // a deployment may be called help
+		if !c.SkipFlagParsing {
+			c.Flags = append(c.Flags, helpFlag())
+		}
 		c.OnUsageError = usageProblem
+		tidyFlags(c.Flags)
 		finish(c.Subcommands)
 	}
+}
+
+// tidyFlags keeps out of the help what says nothing: that a switch is off unless it is given.
+func tidyFlags(flags []cli.Flag) {
+	shortenHelp()
+	for _, f := range flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true
+		}
+	}
+}
+
+// shortenHelp makes help texts write flags once that can be given more than once.
+var shortenHelp = sync.OnceFunc(func() {
+	twice := regexp.MustCompile(` \[ --.* \]\t`)
+	usual := cli.FlagStringer
+	cli.FlagStringer = func(f cli.Flag) string { return twice.ReplaceAllString(usual(f), "\t") }
+})
+
+func helpFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help"}
 }
 
 func usageProblem(_ *cli.Context, err error, _ bool) error { return &usageError{message: err.Error()} }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -187,9 +188,15 @@ func took(d time.Duration) string {
 	return age(d)
 }
 
+// tookMS is a duration that was measured in whole milliseconds, or a dash where there is none.
 func tookMS(ms *int64) string {
-	if ms == nil {
+	switch {
+	case ms == nil:
 		return "-"
+	case *ms < 1:
+		return "<1ms"
+	case *ms < 1000:
+		return strconv.FormatInt(*ms, 10) + "ms"
 	}
 	return took(time.Duration(*ms) * time.Millisecond)
 }

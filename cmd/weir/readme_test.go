@@ -35,13 +35,17 @@ func TestDocumentation_commandsWork(t *testing.T) {
 	if len(readme) == 0 || readme[0].session != background || !strings.HasPrefix(readme[0].commands[0].text, "make run") {
 		t.Fatal("README.md does not open with make run in a console background block")
 	}
+	programs := map[string]string{"weir": filepath.Join(t.TempDir(), "weir"), "nats": natsBinary(t)}
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", programs["weir"], ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
 	for page, list := range map[string][]block{
 		"README.md":    readme,
 		"docs/wire.md": append(readme[:1:1], blocks(t, "docs/wire.md")...),
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
-			desk := newDesk(t)
+			desk := newDesk(t, programs)
 			main := desk.terminal(t)
 			for _, b := range list {
 				t.Logf("%s:%d %s", b.page, b.line, b.session)
@@ -275,7 +279,7 @@ type desk struct {
 	open   []*terminal
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T, programs map[string]string) *desk {
 	t.Helper()
 	folder := t.TempDir()
 	root := filepath.Join("..", "..")
@@ -286,7 +290,7 @@ func newDesk(t *testing.T) *desk {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, program := range map[string]string{"weir": weirBinary(t), "nats": natsBinary(t)} {
+	for name, program := range programs {
 		if err := os.Symlink(program, filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -484,28 +488,6 @@ func freeAddress(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
-
-// weirBinary builds the command, once for all tests.
-func weirBinary(t *testing.T) string {
-	t.Helper()
-	path, err := builtWeir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-var builtWeir = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "weir-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(folder, "weir")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // natsBinary finds the nats CLI that make test builds.
 func natsBinary(t *testing.T) string {

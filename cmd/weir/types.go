@@ -14,8 +14,10 @@ import (
 // poolTypes are the kinds of work pool this binary can serve.
 var poolTypes = []runners.Type{process.Type}
 
-// describe finds out what an entry point's function takes.
-var describe deploy.Describer = func(context.Context, string, string) (json.RawMessage, error) { return nil, nil }
+// describe finds out what an entry point's function takes, with the Python that a process pool would use.
+var describe deploy.Describer = func(ctx context.Context, dir, entrypoint string) (json.RawMessage, error) {
+	return process.Describe(ctx, "", dir, entrypoint)
+}
 
 func typeNames() []string {
 	var names []string

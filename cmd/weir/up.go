@@ -27,7 +27,7 @@ func upCommand(e *env) *cli.Command {
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "project `FILE` (default: weir.yaml, else prefect.yaml, where there is one)"},
 			&cli.StringFlag{Name: "run", Usage: "run this `DEPLOYMENT` once and show its states and output"},
 			&cli.BoolFlag{Name: "once", Usage: "with --run: stop after that run; exit code 0 when it completes, else 1"},
-			&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "runs that each pool's worker holds at once", Value: defaultSlots},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "runs that each pool's worker holds at once", Value: defaultSlots, DefaultText: slotsText},
 		),
 		Action: func(c *cli.Context) error {
 			if _, err := arguments(c); err != nil {
@@ -87,9 +87,6 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 	workers, err := startWorkers(working, stop, conn, srv, cfg)
 	defer func() {
 		endWork()
-		if drain.Err() != nil && workers != nil {
-			cfg.log.Info("draining: waiting for what runs; once more (Ctrl-C or TERM) stops it")
-		}
 		workers.wait()
 	}()
 	if err != nil || drain.Err() != nil {
@@ -224,14 +221,24 @@ func upWorker(drain, stop context.Context, srv *server.Server, p schemas.Pool, c
 	if err != nil {
 		return err
 	}
-	return w.Run(drain, stop, ready)
+	ended, said := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(said)
+		sayStopping(drain, stop, ended, cfg.log.With("pool", p.Name), w)
+	}()
+	err = w.Run(drain, stop, ready)
+	close(ended)
+	<-said
+	return err
 }
 
 // runOnce requests the run and shows it. The log keeps quiet meanwhile: it would say the same.
 func (e *env) runOnce(ctx context.Context, conn *streams.Conn, cfg upConfig) error {
 	if cfg.level.Level() == slog.LevelInfo {
 		cfg.level.Set(slog.LevelWarn)
-		defer cfg.level.Set(slog.LevelInfo)
+		if !cfg.once {
+			defer cfg.level.Set(slog.LevelInfo)
+		}
 	}
 	run, err := requestRun(ctx, conn, runConfig{deployment: cfg.run})
 	if err != nil {

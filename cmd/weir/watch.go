@@ -156,22 +156,14 @@ func stateSentence(r schemas.RunEvent) string {
 			parts = append(parts, "after "+tookMS(r.QueuedMS))
 		}
 	case r.State == schemas.Running && r.Execution != "":
-		parts = append(parts, "as "+r.Execution)
+		parts = append(parts, "execution "+r.Execution)
 	case r.State.Final() && r.RunningMS != nil:
 		parts = append(parts, "after "+tookMS(r.RunningMS))
 	}
 	if r.Attempt > 1 {
 		parts = append(parts, fmt.Sprintf("attempt %d", r.Attempt))
 	}
-	if r.State == schemas.Failed || r.State == schemas.Crashed {
-		if r.ExitCode != nil && r.Signal == "" {
-			parts = append(parts, fmt.Sprintf("exit code %d", *r.ExitCode))
-		}
-		if r.Signal != "" {
-			parts = append(parts, r.Signal)
-		}
-	}
-	if r.Reason != "" && r.Reason != schemas.ReasonExitCode && r.Reason != schemas.ReasonSignal {
+	if r.Reason != "" {
 		parts = append(parts, string(r.Reason))
 	}
 	s := strings.Join(parts, ", ")

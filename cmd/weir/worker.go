@@ -21,7 +21,7 @@ func workerCommand(e *env) *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "the work `POOL` to serve"},
 					&cli.StringSliceFlag{Name: "work-queue", Aliases: []string{"q"}, Usage: "a work `QUEUE` to take from (default: all); may be given again"},
-					&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "runs held at once", Value: defaultSlots, EnvVars: []string{"WEIR_WORKER_LIMIT"}},
+					&cli.IntFlag{Name: "limit", Aliases: []string{"l"}, Usage: "runs held at once", Value: defaultSlots, DefaultText: slotsText, EnvVars: []string{"WEIR_WORKER_LIMIT"}},
 					&cli.StringFlag{Name: "name", Aliases: []string{"n"}, Usage: "the worker's `NAME`, the same at each start (default: from host and pool)"},
 					&cli.StringFlag{Name: "state-dir", Usage: "`DIR` of what must survive a restart of the worker (default: below XDG_STATE_HOME)"},
 					&cli.StringFlag{Name: "code", Usage: "`DIR` in which entrypoints are found where the deployment's own folder is not here", Value: "."},

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,6 +21,8 @@ import (
 
 // defaultSlots is how many runs a worker holds at once unless told otherwise.
 var defaultSlots = max(4, runtime.NumCPU())
+
+const slotsText = "one for each CPU, at least 4"
 
 const workerStartText = `The first TERM or Ctrl-C drains: nothing new is started and what runs is waited for. The second one stops what runs.
 A worker started under its old name finds the runs it held.`
@@ -88,7 +89,7 @@ func serveWorker(drain, stop context.Context, e *env, cfg workerConfig) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(said)
-		sayStopping(drain, stop, ended, log, conn, cfg.pool, state.name)
+		sayStopping(drain, stop, ended, log, w)
 	}()
 	err = w.Run(drain, stop, e.sayReady)
 	close(ended)
@@ -103,45 +104,23 @@ func (e *env) sayReady(r consumers.Ready) {
 }
 
 // sayStopping tells what a worker that drains still waits for.
-func sayStopping(drain, stop context.Context, ended <-chan struct{}, log *slog.Logger, conn *streams.Conn, pool, name string) {
+func sayStopping(drain, stop context.Context, ended <-chan struct{}, log *slog.Logger, w *consumers.Worker) {
 	select {
 	case <-ended:
 		return
 	case <-drain.Done():
 	}
-	held := heldRuns(context.WithoutCancel(stop), conn, pool, name)
-	switch {
-	case held == nil:
-		log.Info("draining: nothing new is started; once more (TERM or Ctrl-C) stops what runs")
-	case len(held) == 0:
+	held := w.Held()
+	if held == 0 {
 		log.Info("draining: no run is held")
-	default:
-		log.Info("draining: waiting for "+plural(len(held), "run")+"; once more (TERM or Ctrl-C) stops them", "held", len(held), "runs", strings.Join(held, ","))
+		return
 	}
+	log.Info("draining: waiting for "+plural(held, "run")+"; once more (TERM or Ctrl-C) stops what runs", "held", held)
 	select {
 	case <-ended:
 	case <-stop.Done():
-		log.Warn("stopping what runs")
+		log.Warn("stopping what runs", "held", w.Held())
 	}
-}
-
-// heldRuns asks the worker's own record; nil where it does not tell.
-func heldRuns(ctx context.Context, conn *streams.Conn, pool, name string) []string {
-	if !conn.NC.IsConnected() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	workers, err := conn.Workers(ctx, pool)
-	if err != nil {
-		return nil
-	}
-	for _, w := range workers {
-		if w.Name == name {
-			return append([]string{}, w.Runs...)
-		}
-	}
-	return nil
 }
 
 // workerState is a worker's name and the folder that is kept under it, locked so that no two workers share it.

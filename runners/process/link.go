@@ -20,7 +20,7 @@ var errClosed = errors.New("the process runner is closed")
 // runner makes a new one.
 type link struct {
 	conn *net.UnixConn
-	pid  int // the supervisor's, if this worker started it
+	pid  int            // the supervisor's, if this worker started it
 	wg   sync.WaitGroup // the receiver
 
 	deliveries sync.WaitGroup // of executions; grows under mu, while the link is alive or its end is being told

@@ -1,10 +1,13 @@
 package process
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -47,4 +50,47 @@ func open(t testing.TB, dir, code string) runners.Runner {
 	return r
 }
 
-func playWorker(args []string) error { return nil }
+// playWorker is a worker that starts one job in the folder args[0], under the name "job", and tells of its lines. args[1] is
+// the job configuration, args[2] how long its lease lasts.
+func playWorker(args []string) error {
+	r, err := testType.New(context.Background(), runners.Config{Worker: "w", Pool: "p", Dir: args[0]})
+	if err != nil {
+		return err
+	}
+	lease, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	s := spec("job", args[1], teller{})
+	s.Lease = time.Now().Add(lease)
+	e, err := r.Start(context.Background(), s)
+	if err != nil {
+		return err
+	}
+	_, err = e.Wait(context.Background())
+	return err
+}
+
+// teller writes lines to standard output.
+type teller struct{}
+
+func (teller) Line(_ runners.Stream, _ time.Time, line []byte) { fmt.Println(string(line)) }
+
+// startWorker starts another process that plays a worker, and returns it with what it tells.
+func startWorker(t *testing.T, dir, job string, lease time.Duration) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "worker", dir, job, lease.String())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd, bufio.NewScanner(out)
+}

@@ -1,0 +1,303 @@
+// Package runnertest has what every runner has to promise ([Conform]) and a runner without infrastructure for the tests of
+// those that use one ([Fake]).
+package runnertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+)
+
+// Patience is how long the suite waits for what has to come. It bounds a failing test, never a passing one.
+const Patience = 30 * time.Second
+
+// Harness tells the suite how to drive one kind of runner.
+type Harness struct {
+	// New opens a runner on dir, as a worker does that starts, or starts again. The suite closes it.
+	New func(t testing.TB, dir string) runners.Runner
+
+	// Shell is the job configuration that runs a POSIX shell script with the given environment on top.
+	Shell func(script string, env map[string]string) json.RawMessage
+
+	// Bad is a job configuration that can never start: its program or image does not exist.
+	Bad json.RawMessage
+
+	// Abandon is the worker's death: it takes the runner's connections away without a goodbye. nil: executions do not
+	// outlive their worker, and the suite leaves out what needs it.
+	Abandon func(t testing.TB, r runners.Runner)
+
+	// Running tells whether a process whose command line has word is running. nil: it cannot be told.
+	Running func(t testing.TB, word string) bool
+
+	Leases     bool // its executions are [runners.Leased]
+	OneStream  bool // stdout and stderr come as one
+	ResultFile bool // $WEIR_RESULT_FILE becomes the result's value
+}
+
+// Conform checks every promise of [runners.Runner] and [runners.Execution].
+func Conform(t *testing.T, h Harness) {
+	for name, test := range map[string]func(*testing.T, *bench){
+		"Start_twiceFindsTheFirst":        startTwice,
+		"Start_badProgramIsPermanent":     badProgram,
+		"Start_givesEnvironment":          environment,
+		"Find_unknownIsGone":              findUnknown,
+		"Find_afterWorkersDeath":          findAfterDeath,
+		"Find_endedIsKeptUntilForgotten":  findEnded,
+		"Wait_givesExitCode":              exitCodes,
+		"Wait_givesSignal":                exitSignal,
+		"Wait_endsWithItsContext":         waitContext,
+		"Output_comesInOrder":             outputOrder,
+		"Output_ofAJobThatDiesAtOnce":     outputAtOnce,
+		"Output_longLinesAreSplit":        longLines,
+		"Output_bytesAreKept":             rawBytes,
+		"Output_slowReceiverBlocksNobody": slowReceiver,
+		"Result_comesFromFile":            resultFile,
+		"Stop_politely":                   stopPolitely,
+		"Stop_killsAfterGrace":            stopKills,
+		"Stop_twice":                      stopTwice,
+		"Ended_leavesNothingBehind":       leftovers,
+		"Lease_killsWhenItRunsOut":        leaseRunsOut,
+		"Lease_isExtended":                leaseExtended,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			b := &bench{Harness: h, dir: dir, name: strings.ToLower(strings.ReplaceAll(name, "_", "-"))}
+			b.runner = h.New(t, dir)
+			t.Cleanup(func() {
+				if err := b.runner.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
+			test(t, b)
+		})
+	}
+}
+
+// bench is one test's runner and what it has started.
+type bench struct {
+	Harness
+	dir    string
+	name   string
+	runner runners.Runner
+}
+
+func (b *bench) spec(script string, out runners.Output) runners.Spec {
+	return runners.Spec{
+		Name: b.name, Run: "run-" + b.name, Attempt: 1, Pool: "pool", Queue: "default", Deployment: "deployment", Worker: "worker",
+		Parameters: json.RawMessage(`{"n":1}`), Job: b.Shell(script, nil), Output: out,
+	}
+}
+
+func (b *bench) start(t *testing.T, script string, out runners.Output) runners.Execution {
+	t.Helper()
+	return b.startSpec(t, b.spec(script, out))
+}
+
+func (b *bench) startSpec(t *testing.T, spec runners.Spec) runners.Execution {
+	t.Helper()
+	e, err := b.runner.Start(patient(t), spec)
+	if err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	t.Cleanup(func() { e.Stop(patient(t), 0) })
+	return e
+}
+
+// run starts a script and waits for its end.
+func (b *bench) run(t *testing.T, script string) (runners.Result, *Recorder) {
+	t.Helper()
+	out := NewRecorder()
+	return wait(t, b.start(t, script, out)), out
+}
+
+func wait(t *testing.T, e runners.Execution) runners.Result {
+	t.Helper()
+	res, err := e.Wait(patient(t))
+	if err != nil {
+		t.Fatalf("wait: %v", err)
+	}
+	return res
+}
+
+func patient(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (b *bench) stdout() runners.Stream {
+	if b.OneStream {
+		return ""
+	}
+	return runners.Stdout
+}
+
+func startTwice(t *testing.T, b *bench) {
+	out := NewRecorder()
+	first := b.start(t, "echo started; exec sleep 600", out)
+	out.Await(t, 1)
+	second := b.start(t, "echo started; exec sleep 600", out)
+	if first.ID() != second.ID() {
+		t.Errorf("started twice: got executions %s and %s, want one", first.ID(), second.ID())
+	}
+	if got := out.Lines(""); len(got) != 1 {
+		t.Errorf("got output %q, want one line", got)
+	}
+}
+
+func badProgram(t *testing.T, b *bench) {
+	spec := b.spec("", NewRecorder())
+	spec.Job = b.Bad
+	_, err := b.runner.Start(patient(t), spec)
+	if reason, ok := runners.IsPermanent(err); !ok {
+		t.Errorf("start = %v (reason %q), want a permanent error", err, reason)
+	}
+	if _, err := b.runner.Find(patient(t), b.name, NewRecorder()); !errors.Is(err, runners.ErrGone) {
+		t.Errorf("find after a failed start = %v, want ErrGone", err)
+	}
+}
+
+func environment(t *testing.T, b *bench) {
+	spec := b.spec("", NewRecorder())
+	out := NewRecorder()
+	spec.Output, spec.Attempt, spec.Trace = out, 3, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	spec.Job = b.Shell(`for v in WEIR_RUN_ID WEIR_ATTEMPT WEIR_POOL WEIR_QUEUE WEIR_DEPLOYMENT WEIR_WORKER WEIR_PARAMETERS TRACEPARENT OWN; do
+eval "echo $v=\$$v"; done; env | grep -c '^NATS_'`, map[string]string{"OWN": "a b"})
+	wait(t, b.startSpec(t, spec))
+	want := []string{
+		"WEIR_RUN_ID=" + spec.Run, "WEIR_ATTEMPT=3", "WEIR_POOL=pool", "WEIR_QUEUE=default", "WEIR_DEPLOYMENT=deployment",
+		"WEIR_WORKER=worker", `WEIR_PARAMETERS={"n":1}`, "TRACEPARENT=" + spec.Trace, "OWN=a b", "0",
+	}
+	if diff := cmp.Diff(want, out.Lines(b.stdout())); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+}
+
+func findUnknown(t *testing.T, b *bench) {
+	if _, err := b.runner.Find(patient(t), "never-started", NewRecorder()); !errors.Is(err, runners.ErrGone) {
+		t.Errorf("find = %v, want ErrGone", err)
+	}
+}
+
+// die lets the worker die and another come.
+func (b *bench) die(t *testing.T) {
+	t.Helper()
+	if b.Abandon == nil {
+		t.Skip("executions of this runner end with their worker")
+	}
+	b.Abandon(t, b.runner)
+	b.runner = b.New(t, b.dir)
+}
+
+func findAfterDeath(t *testing.T, b *bench) {
+	before := NewRecorder()
+	first := b.start(t, "echo one; read x < "+b.fifo(t)+"; echo two; exit 7", before)
+	before.Await(t, 1)
+	b.settle(t)
+	b.die(t)
+	after := NewRecorder()
+	second, err := b.runner.Find(patient(t), b.name, after)
+	if err != nil {
+		t.Fatalf("find: %v", err)
+	}
+	if first.ID() != second.ID() {
+		t.Errorf("found %s, want %s", second.ID(), first.ID())
+	}
+	b.feed(t)
+	if got := wait(t, second).ExitCode; got != 7 {
+		t.Errorf("got exit code %d, want 7", got)
+	}
+	if diff := cmp.Diff([]string{"one", "two"}, append(before.Lines(""), after.Lines("")...)); diff != "" {
+		t.Errorf("lines seen by both workers (-want +got):\n%s", diff)
+	}
+}
+
+func findEnded(t *testing.T, b *bench) {
+	b.run(t, "exit 5")
+	b.die(t)
+	e, err := b.runner.Find(patient(t), b.name, NewRecorder())
+	if err != nil {
+		t.Fatalf("find an ended execution: %v", err)
+	}
+	if got := wait(t, e).ExitCode; got != 5 {
+		t.Errorf("got exit code %d, want 5", got)
+	}
+	f, ok := b.runner.(runners.Forgetter)
+	if !ok {
+		return
+	}
+	f.Forget(b.name)
+	if _, err := b.runner.Find(patient(t), b.name, NewRecorder()); !errors.Is(err, runners.ErrGone) {
+		t.Errorf("find after forget = %v, want ErrGone", err)
+	}
+}
+
+func exitCodes(t *testing.T, b *bench) {
+	name := b.name
+	for _, code := range []int{0, 1, 77, 255} {
+		b.name = fmt.Sprintf("%s-%d", name, code)
+		res, _ := b.run(t, fmt.Sprintf("exit %d", code))
+		if res.ExitCode != code || res.Signal != "" || res.Reason != "" {
+			t.Errorf("exit %d: got code %d, signal %q, reason %q", code, res.ExitCode, res.Signal, res.Reason)
+		}
+		if res.Started.IsZero() || res.Ended.Before(res.Started) {
+			t.Errorf("exit %d: started %v, ended %v", code, res.Started, res.Ended)
+		}
+	}
+}
+
+func exitSignal(t *testing.T, b *bench) {
+	res, _ := b.run(t, "kill -SEGV $$")
+	if res.ExitCode != 139 || res.Signal != "SIGSEGV" {
+		t.Errorf("got code %d, signal %q, want 139, SIGSEGV", res.ExitCode, res.Signal)
+	}
+}
+
+func waitContext(t *testing.T, b *bench) {
+	e := b.start(t, "exec sleep 600", NewRecorder())
+	ctx, cancel := context.WithCancel(patient(t))
+	cancel()
+	if _, err := e.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("wait = %v, want context.Canceled", err)
+	}
+}
+
+func leaseRunsOut(t *testing.T, b *bench) {
+	if !b.Leases {
+		t.Skip("executions of this runner have no lease of their own")
+	}
+	spec := b.spec("trap '' TERM HUP; sleep 600 & wait; wait", NewRecorder())
+	spec.Lease = time.Now().Add(300 * time.Millisecond)
+	res := wait(t, b.startSpec(t, spec))
+	if res.Reason != schemas.ReasonLeaseLost || res.Signal != "SIGKILL" {
+		t.Errorf("got reason %q, signal %q, want lease_lost, SIGKILL", res.Reason, res.Signal)
+	}
+	if late := res.Ended.Sub(spec.Lease); late < 0 || late > time.Second {
+		t.Errorf("killed %s after the lease's end, want at once and not before", late)
+	}
+}
+
+func leaseExtended(t *testing.T, b *bench) {
+	if !b.Leases {
+		t.Skip("executions of this runner have no lease of their own")
+	}
+	spec := b.spec("sleep 1; exit 3", NewRecorder())
+	spec.Lease = time.Now().Add(500 * time.Millisecond)
+	e := b.startSpec(t, spec)
+	if err := e.(runners.Leased).Lease(time.Now().Add(Patience)); err != nil {
+		t.Fatalf("lease: %v", err)
+	}
+	if res := wait(t, e); res.ExitCode != 3 {
+		t.Errorf("got code %d, reason %q, want 3", res.ExitCode, res.Reason)
+	}
+}
