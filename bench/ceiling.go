@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"os"
 	"os/exec"
 	"sync"
 	"time"
@@ -13,9 +14,8 @@ import (
 // slots is how many runs are held at once in every measurement of throughput.
 const slots = 16
 
-// forkRate is the ceiling of a process runner: fork, exec and wait of /bin/true with a pipe for each output, slots at once.
-// The result is processes per second.
-func forkRate(n int) (float64, error) {
+// forks is the ceiling of a process runner: fork, exec and wait of /bin/true with a pipe for each output, slots at once.
+func forks(n int) (throughput, error) {
 	work := make(chan struct{}, n)
 	for range n {
 		work <- struct{}{}
@@ -23,7 +23,7 @@ func forkRate(n int) (float64, error) {
 	close(work)
 	var wg sync.WaitGroup
 	errs := make(chan error, slots)
-	began := time.Now()
+	began, before := time.Now(), cpuTime(os.Getpid())
 	for range slots {
 		wg.Go(func() {
 			for range work {
@@ -35,13 +35,19 @@ func forkRate(n int) (float64, error) {
 		})
 	}
 	wg.Wait()
-	took := time.Since(began)
+	t := throughput{rate: float64(n) / time.Since(began).Seconds(), cpu: (cpuTime(os.Getpid()) - before) / time.Duration(n)}
 	select {
 	case err := <-errs:
-		return 0, err
+		return t, err
 	default:
-		return float64(n) / took.Seconds(), nil
+		return t, nil
 	}
+}
+
+// A throughput is how fast runs or processes went, and what one cost.
+type throughput struct {
+	rate float64       // a second
+	cpu  time.Duration // a piece, on all processors, children included
 }
 
 // forkOnce runs a command to its end, reading all it prints.

@@ -3,13 +3,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -118,48 +116,4 @@ func look(ctx context.Context, worker *program, monitor string) (sighting, error
 	}
 	s.in, s.out = counts.In, counts.Out
 	return s, nil
-}
-
-// family is a process and all its descendants that live.
-func family(pid int) []int {
-	children := map[int][]int{}
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		if child, err := strconv.Atoi(filepath.Base(dir)); err == nil {
-			parent := number(stat(child), parentField)
-			children[parent] = append(children[parent], child)
-		}
-	}
-	all := []int{pid}
-	for i := 0; i < len(all); i++ {
-		all = append(all, children[all[i]]...)
-	}
-	return all
-}
-
-// cpuTime is what a process has used, to 10 ms.
-func cpuTime(pid int) time.Duration {
-	fields := stat(pid)
-	return time.Duration(number(fields, userField)+number(fields, systemField)) * 10 * time.Millisecond // ticks of a hundredth of a second
-}
-
-// Indexes into what stat returns: fields 4, 14 and 15 of proc_pid_stat(5).
-const (
-	parentField = 1
-	userField   = 11
-	systemField = 12
-)
-
-// stat returns a process's stat fields from the third on; the second is a name, which may hold blanks. None: it is gone.
-func stat(pid int) []string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-}
-
-func number(fields []string, i int) int {
-	if i >= len(fields) {
-		return 0
-	}
-	n, _ := strconv.Atoi(fields[i])
-	return n
 }

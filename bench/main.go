@@ -86,11 +86,12 @@ func run(ctx context.Context, o options, out, progress io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	load := loadAverage()
 	b := &bench{options: o, dir: dir, progress: progress, natsServer: filepath.Join(dir, "nats-server")}
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	rows := []row{}
+	var rows []row
 	for _, m := range chosen {
 		b.say("measuring %s: %s", m.name, m.does)
 		r, err := m.run(ctx, b)
@@ -99,7 +100,7 @@ func run(ctx context.Context, o options, out, progress io.Writer) (err error) {
 		}
 		rows = append(rows, r...)
 	}
-	printReport(out, rows)
+	printReport(out, load, rows)
 	return nil
 }
 

@@ -22,8 +22,11 @@ type row struct {
 	what, system, ceiling, ratio, goal string
 }
 
-func printReport(w io.Writer, rows []row) {
+// printReport prints the rows under what one must know to judge them. load is how many programs wanted a processor before the first
+// measurement, over one minute: above 0.5 something else runs here, and rates say little.
+func printReport(w io.Writer, load string, rows []row) {
 	fmt.Fprintln(w, machine())
+	fmt.Fprintf(w, "load when it began: %s\n", load)
 	fmt.Fprintf(w, "command: go run ./bench %s\n\n", strings.Join(os.Args[1:], " "))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "measured\tsystem\tceiling\tratio\tgoal")
@@ -53,6 +56,13 @@ func field(file, key string) string {
 		}
 	}
 	return "unknown"
+}
+
+// loadAverage is the machine's, over the last minute.
+func loadAverage() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	one, _, _ := strings.Cut(string(text), " ")
+	return one
 }
 
 // quantile is the value below which q of all lie, of a list that it sorts.

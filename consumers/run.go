@@ -120,10 +120,10 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	if f, ok := w.runner.(runners.Forgetter); ok {
 		f.Forget(executionName(c.Run, c.attempt))
 	}
+	c.free() // what follows needs no slot, and a request that is given back may come to this very worker
 	if o.state == schemas.Retrying {
 		return c.GiveBack(0)
 	}
-	c.free() // the slot is free: what follows is only the acknowledgement
 	return w.ack(ctx, c.delivery)
 }
 

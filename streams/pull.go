@@ -29,8 +29,8 @@ type Delivery struct {
 	msg  *nats.Msg
 
 	Pool, Queue, Deployment string
-	Run                     string    // the run's ID: from the request's header, or made of pool and sequence
-	Named                   bool      // the request named its run
+	Run                     string    // the run's ID: from the request's header or its schedule's, or made of pool and sequence
+	Named                   bool      // another request may name the same run: its ID is not made of the sequence
 	Sequence                uint64    // of the request in the pool's stream
 	Deliveries              uint64    // how often it has been delivered, this time included
 	Requested               time.Time // when the request was stored
@@ -298,9 +298,8 @@ func (p *Puller) delivery(m *nats.Msg) (*Delivery, error) {
 		Sequence: meta.Sequence.Stream, Deliveries: meta.NumDelivered, Requested: meta.Timestamp.UTC(), Received: time.Now(),
 		Body: m.Data, Trace: m.Header.Get(HeaderTrace),
 	}
-	if d.Run = m.Header.Get(HeaderRunID); d.Run != "" {
-		d.Named = true
-	} else if d.Run = firingRun(pool, m.Header); d.Run == "" {
+	d.Run = cmp.Or(m.Header.Get(HeaderRunID), firingRun(pool, m.Header))
+	if d.Named = d.Run != ""; !d.Named {
 		d.Run = naturalRun(pool, d.Sequence)
 	}
 	return d, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -435,5 +436,24 @@ func TestWatchConfig_bringsWhatIsThereAndWhatChanges(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("watch: got %v, want nil when its context ends", err)
+	}
+}
+
+func TestPuller_namesEachFiringOfASchedule(t *testing.T) {
+	c := streamstest.Connect(t)
+	p := createPool(t, c, schemas.Pool{Name: "dev"})
+	m := nats.NewMsg("weir.schedule.dev.default.hello.tick")
+	m.Header.Set("Nats-Schedule", "@every 1s")
+	m.Header.Set("Nats-Schedule-Target", streams.RunSubject("dev", "default", "hello"))
+	if _, err := c.JS.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	slots := make(chan struct{}, 2)
+	slots <- struct{}{}
+	slots <- struct{}{}
+	got := pulled(t, c, p, slots)
+	first, second := receive(t, got), receive(t, got)
+	if first.Run == second.Run || !schemas.ValidName(first.Run) || !strings.HasPrefix(first.Run, "dev-tick-") || !first.Named {
+		t.Errorf("firings: got runs %q and %q, want two names that begin with dev-tick-", first.Run, second.Run)
 	}
 }

@@ -76,7 +76,7 @@ func FuzzArrange(f *testing.F) {
 		if err != nil || !slices.Equal(once, twice) {
 			t.Errorf("%q: arranged %q, arranged again %q, %v", args, once, twice, err)
 		}
-		if i := slices.Index(args, "--"); i >= 0 && !slices.Contains(once, "--help") && !slices.Contains(args[:i], "__complete") {
+		if i := slices.Index(args, "--"); i >= 0 && (i == 0 || !strings.HasPrefix(args[i-1], "-")) && !slices.Contains(once, "--help") && !slices.Contains(args[:i], "__complete") {
 			if tail := args[i+1:]; len(once) < len(tail) || !slices.Equal(tail, once[len(once)-len(tail):]) {
 				t.Errorf("%q: arranged %q lost the arguments behind --", args, once)
 			}

@@ -35,10 +35,7 @@ func TestDocumentation_commandsWork(t *testing.T) {
 	if len(readme) == 0 || readme[0].session != background || !strings.HasPrefix(readme[0].commands[0].text, "make run") {
 		t.Fatal("README.md does not open with make run in a console background block")
 	}
-	programs := map[string]string{"weir": filepath.Join(t.TempDir(), "weir"), "nats": natsBinary(t)}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", programs["weir"], ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	programs := map[string]string{"weir": weirBinary, "nats": natsBinary(t)}
 	for page, list := range map[string][]block{
 		"README.md":    readme,
 		"docs/wire.md": append(readme[:1:1], blocks(t, "docs/wire.md")...),

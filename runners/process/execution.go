@@ -29,6 +29,7 @@ type execution struct {
 	ended      bool  // nothing more comes
 	result     runners.Result
 	queue      []block // output to deliver
+	dropped    bool    // some was left to the next worker
 	delivering bool
 }
 
@@ -116,6 +117,7 @@ func (e *execution) push(records []byte, end int64) {
 	e.queue = append(e.queue, block{records, end})
 	if !e.delivering {
 		e.delivering = e.link.deliver(e)
+		e.dropped = e.dropped || !e.delivering
 	}
 }
 
@@ -128,7 +130,7 @@ func (e *execution) deliver() {
 		if len(queue) == 0 {
 			e.delivering = false
 			if e.ended {
-				close(e.done)
+				e.close()
 			}
 			e.mu.Unlock()
 			return
@@ -136,7 +138,8 @@ func (e *execution) deliver() {
 		e.mu.Unlock()
 		for _, b := range queue {
 			if e.link.closing() {
-				break // the rest is kept for the next worker
+				e.drop() // it is kept for the next worker
+				break
 			}
 			if err := deliver(e.out, b.records); err != nil {
 				e.link.fault(err)
@@ -167,8 +170,22 @@ func (e *execution) conclude(result runners.Result, err error) {
 	}
 	e.ended, e.result, e.err = true, result, err
 	if !e.delivering {
-		close(e.done)
+		e.close()
 	}
+}
+
+// close makes the end known. The caller holds mu.
+func (e *execution) close() {
+	if e.dropped {
+		e.result, e.err = runners.Result{}, errClosed
+	}
+	close(e.done)
+}
+
+func (e *execution) drop() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dropped = true
 }
 
 // readOutput reads an output frame; block points into the frame.

@@ -22,6 +22,7 @@ type folders struct {
 	root  string
 	next  int
 	spare []folder
+	wipes chan string // folders to wipe, which may take long: done beside the loop by [folders.wipe]
 }
 
 const resultFile = "result.json"
@@ -33,7 +34,7 @@ func openFolders(root string) (*folders, error) {
 	if err := os.Mkdir(root, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for jobs: %w", err)
 	}
-	return &folders{root: root}, nil
+	return &folders{root: root, wipes: make(chan string, 1024)}, nil
 }
 
 func (f *folders) take() (folder, error) {
@@ -77,7 +78,23 @@ func (f *folders) give(d folder, touched bool) {
 		f.spare = append(f.spare, d)
 		return
 	}
-	wipe(d.path)
+	select {
+	case f.wipes <- d.path:
+	default:
+		wipe(d.path)
+	}
+}
+
+// wipe removes the folders that were given back, until done is closed.
+func (f *folders) wipe(done <-chan struct{}) {
+	for {
+		select {
+		case path := <-f.wipes:
+			wipe(path)
+		case <-done:
+			return // what is left is wiped when the next supervisor starts
+		}
+	}
 }
 
 // wipe removes path, also where the job took its own write permission away.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 )
 
 // journal keeps, in one append-only file, how jobs ended until the worker says that it is recorded. It is written once per
@@ -38,7 +40,8 @@ func openJournal(dir string) (*journal, []kept, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("read endings of earlier jobs: %w", err)
 	}
-	found := readJournal(b)
+	old := time.Now().Add(-keepEnding).UnixNano()
+	found := slices.DeleteFunc(readJournal(b), func(k kept) bool { return k.end.ended < old })
 	j := &journal{path: path}
 	return j, found, j.rewrite(func(b []byte) []byte {
 		for i := range found {
@@ -72,13 +75,7 @@ func readJournal(b []byte) []kept {
 			}
 		}
 	}
-	whole := list[:0]
-	for _, k := range list {
-		if k.name != "" {
-			whole = append(whole, k)
-		}
-	}
-	return whole
+	return slices.DeleteFunc(list, func(k kept) bool { return k.name == "" })
 }
 
 // rewrite replaces the journal by what fill appends.

@@ -31,6 +31,11 @@ func (s *supervisor) accept() {
 	if err != nil {
 		return
 	}
+	if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil || int(cred.Uid) != unix.Getuid() {
+		s.log.Warn("a stranger is turned away", "err", err)
+		unix.Close(fd)
+		return
+	}
 	if s.peer != nil {
 		s.peer.close(s)
 	}
@@ -52,6 +57,9 @@ func (p *peer) close(s *supervisor) {
 	s.peer, s.behind = nil, nil
 	for _, j := range s.jobs {
 		j.attached, j.behind, j.told = false, false, false
+		if j.ended {
+			j.spool.rest()
+		}
 	}
 }
 
@@ -138,6 +146,9 @@ func (s *supervisor) obey(p *peer, f frame) error {
 				s.log.Error("delivered output may come again", "execution", name, "err", err)
 			}
 			s.pump(j)
+			if j.ended {
+				j.spool.rest()
+			}
 		}
 	case kindLease:
 		name, until := r.text(), r.int()

@@ -42,6 +42,9 @@ func (p *pythons) command(config runners.Config, job *Job, entrypoint string) ([
 		return nil, refused("entrypoint %q is not file.py:function", clip(entrypoint))
 	}
 	path := under(config.Code, file)
+	if !filepath.IsAbs(path) {
+		return nil, refused("entrypoint %s is relative, and this worker has no code folder to take it from", clip(entrypoint))
+	}
 	if info, err := os.Stat(path); err != nil || info.IsDir() {
 		return nil, refused("entrypoint %s: there is no file %s", clip(entrypoint), path)
 	}

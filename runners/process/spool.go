@@ -13,10 +13,12 @@ import (
 )
 
 // spool keeps a job's output on disk until it is delivered: 8 bytes that say up to where it was, then records. There is no
-// file before the first line. What is delivered is given back to the file system in steps.
+// file before the first line, and none is open while nothing comes or goes. What is delivered is given back to the file
+// system in steps.
 type spool struct {
 	path  string
-	file  *os.File // nil: no output yet
+	file  *os.File // nil: closed
+	made  bool     // there is a file
 	size  int64    // bytes of records written
 	acked int64    // bytes of records delivered
 	freed int64    // bytes of records given back
@@ -31,41 +33,64 @@ func spoolPath(dir string, number int64) string {
 	return filepath.Join(dir, "output", strconv.FormatInt(number, 16))
 }
 
-// openSpool opens what an earlier supervisor wrote. No file: there was no output.
-func openSpool(path string) (*spool, error) {
-	s := &spool{path: path}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if errors.Is(err, os.ErrNotExist) {
+// findSpool finds what an earlier supervisor wrote. No file: there was no output.
+func findSpool(path string) (*spool, error) {
+	s := &spool{path: path, made: true}
+	if err := s.open(0); errors.Is(err, os.ErrNotExist) {
+		s.made = false
 		return s, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("open kept output: %w", err)
+		return nil, err
 	}
+	defer s.rest()
 	var head [spoolHead]byte
-	info, err := f.Stat()
-	if err == nil {
-		_, err = f.ReadAt(head[:], 0)
+	info, err := s.file.Stat()
+	if err == nil && info.Size() >= spoolHead {
+		_, err = s.file.ReadAt(head[:], 0)
+		s.size = info.Size() - spoolHead
 	}
 	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("read kept output: %w", err)
 	}
-	s.file, s.size = f, info.Size()-spoolHead
 	s.acked = min(int64(binary.BigEndian.Uint64(head[:])), s.size)
 	return s, nil
 }
 
+// open opens the file, with flags on top.
+func (s *spool) open(flags int) error {
+	if s.file != nil {
+		return nil
+	}
+	f, err := os.OpenFile(s.path, os.O_RDWR|flags, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep output: %w", err)
+	}
+	s.file = f
+	return nil
+}
+
+// rest closes the file until it is needed again.
+func (s *spool) rest() {
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
+}
+
 // write appends whole records.
 func (s *spool) write(block []byte) error {
-	if s.file == nil {
-		f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
+	flags := 0
+	if !s.made {
+		flags = os.O_CREATE | os.O_TRUNC
+	}
+	if err := s.open(flags); err != nil {
+		return err
+	}
+	if !s.made {
+		if _, err := s.file.WriteAt(make([]byte, spoolHead), 0); err != nil {
 			return fmt.Errorf("keep output: %w", err)
 		}
-		if _, err := f.Write(make([]byte, spoolHead)); err != nil {
-			f.Close()
-			return fmt.Errorf("keep output: %w", err)
-		}
-		s.file = f
+		s.made = true
 	}
 	if _, err := s.file.WriteAt(block, spoolHead+s.size); err != nil {
 		return fmt.Errorf("keep output: %w", err)
@@ -76,6 +101,9 @@ func (s *spool) write(block []byte) error {
 
 // read fills b from offset and returns the whole records in it.
 func (s *spool) read(b []byte, offset int64) ([]byte, error) {
+	if err := s.open(0); err != nil {
+		return nil, err
+	}
 	n, err := s.file.ReadAt(b[:min(int64(len(b)), s.size-offset)], spoolHead+offset)
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read kept output: %w", err)
@@ -99,10 +127,13 @@ func (s *spool) read(b []byte, offset int64) ([]byte, error) {
 
 // ack notes that everything up to offset is delivered.
 func (s *spool) ack(offset int64) error {
-	if s.file == nil || offset <= s.acked || offset > s.size {
+	if !s.made || offset <= s.acked || offset > s.size {
 		return nil
 	}
 	s.acked = offset
+	if err := s.open(0); err != nil {
+		return err
+	}
 	if free := s.acked - s.freed; free >= freeStep {
 		// A file system that cannot punch holes keeps the bytes until the job is forgotten.
 		_ = unix.Fallocate(int(s.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, spoolHead+s.freed, free)
@@ -116,10 +147,9 @@ func (s *spool) ack(offset int64) error {
 
 // remove ends the spool and its file.
 func (s *spool) remove() {
-	if s.file == nil {
-		return
+	s.rest()
+	if s.made {
+		os.Remove(s.path)
+		s.made = false
 	}
-	s.file.Close()
-	os.Remove(s.path)
-	s.file = nil
 }

@@ -345,6 +345,7 @@ func (s *supervisor) finish(j *job) {
 	}
 	j.kept = s.journal.ended(j.name, j.number, &j.end)
 	s.pump(j)
+	j.spool.rest()
 }
 
 // readResult reads what the job left in its result file, and one byte more than a result may have.

@@ -71,7 +71,7 @@ type supervisor struct {
 // Supervise serves the worker whose state folder is dir: it starts its jobs, keeps their output and how they ended, and
 // kills those whose lease runs out. It returns nil once there is neither worker nor job for it, or when another supervisor
 // serves dir already. When ctx ends, so do the jobs. It is what the hidden command "weir supervisor" runs; it writes
-// "ready" and a newline to standard output once it can be reached, and nothing after.
+// "ready" and a newline to standard output once it can be reached, and then gives standard output up.
 func Supervise(ctx context.Context, dir string) error {
 	var err error
 	offMain(func() { err = supervise(ctx, dir) })
@@ -115,6 +115,7 @@ func supervise(ctx context.Context, dir string) (err error) {
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { s.watch(watched) })
+	wg.Go(func() { s.folders.wipe(watched.Done()) })
 	defer wg.Wait()
 	defer unwatch()
 
@@ -197,7 +198,7 @@ func (s *supervisor) load() error {
 	known := map[string]bool{}
 	for _, k := range found {
 		path := spoolPath(s.dir, k.spool)
-		sp, err := openSpool(path)
+		sp, err := findSpool(path)
 		if err != nil {
 			return err
 		}
