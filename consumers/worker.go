@@ -155,7 +155,11 @@ func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
 	said := false
 	for {
 		if w.conn.NC.IsConnected() {
-			pool, err := w.conn.Pool(ctx, w.Pool)
+			err := w.conn.Check(ctx)
+			var pool schemas.Pool
+			if err == nil {
+				pool, err = w.conn.Pool(ctx, w.Pool)
+			}
 			if err == nil || w.conn.NC.IsConnected() {
 				return pool, err
 			}

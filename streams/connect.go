@@ -119,7 +119,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		conn.timeout = c.Timeout
 	}
 	if !c.Patient {
-		if err := conn.check(ctx); err != nil {
+		if err := conn.Check(ctx); err != nil {
 			nc.Close()
 			return nil, err
 		}
@@ -171,8 +171,8 @@ func (c *Conn) URL() string { return c.url }
 // Close ends the connection at once.
 func (c *Conn) Close() { c.NC.Close() }
 
-// check says in one sentence why this server cannot serve Weir.
-func (c *Conn) check(ctx context.Context) error {
+// Check says in one sentence why this server cannot serve Weir: it is too old or has no JetStream.
+func (c *Conn) Check(ctx context.Context) error {
 	if v := c.NC.ConnectedServerVersion(); older(v, MinServer) {
 		return fmt.Errorf("%w: the nats-server at %s is %s and Weir needs %s or later (it has the message schedules that pools use); upgrade it, or run: weir up",
 			ErrUnavailable, c.url, v, MinServer)

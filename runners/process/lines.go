@@ -70,14 +70,13 @@ func deliver(out runners.Output, block []byte) error {
 
 var streams = [2]runners.Stream{runners.Stdout, runners.Stderr}
 
-// splitter cuts one stream into lines. A line longer than [runners.MaxLine] is cut into parts of that size that end in
+// splitter cuts one stream into lines. A line longer than max is cut into parts of that size, which end in
 // [runners.Continued], and a last one.
 type splitter struct {
 	stream byte
-	rest   []byte // an unfinished line, at most MaxLine bytes
+	max    int    // bytes: [runners.MaxLine]
+	rest   []byte // an unfinished line, at most max bytes
 }
-
-const partSize = runners.MaxLine - len(runners.Continued)
 
 // cut appends the records of chunk's whole lines to b and keeps what is unfinished.
 func (s *splitter) cut(b []byte, at int64, chunk []byte) []byte {
@@ -87,11 +86,11 @@ func (s *splitter) cut(b []byte, at int64, chunk []byte) []byte {
 		if i >= 0 {
 			line = chunk[:i]
 		}
-		for len(s.rest)+len(line) > runners.MaxLine {
-			take := partSize - len(s.rest) // negative: rest holds MaxLine bytes, waiting for what comes next
-			if take < 0 {
-				b = appendRecord(b, s.stream, at, s.rest[:partSize], []byte(runners.Continued))
-				s.rest = append(s.rest[:0], s.rest[partSize:]...)
+		for part := s.max - len(runners.Continued); len(s.rest)+len(line) > s.max; {
+			take := part - len(s.rest)
+			if take < 0 { // rest was full, waiting for what comes next
+				b = appendRecord(b, s.stream, at, s.rest[:part], []byte(runners.Continued))
+				s.rest = append(s.rest[:0], s.rest[part:]...)
 				continue
 			}
 			b = appendRecord(b, s.stream, at, s.rest, line[:take], []byte(runners.Continued))

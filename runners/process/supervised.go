@@ -62,7 +62,9 @@ func (s *supervisor) start(tag uint64, l *launch) {
 		return
 	}
 	j := &job{name: l.name, tag: tag, attached: true, pidfd: -1, pipes: [2]int{-1, -1}, lease: l.lease}
-	j.lines[1].stream = 1
+	for i := range j.lines {
+		j.lines[i] = splitter{stream: byte(i), max: runners.MaxLine}
+	}
 	if err := s.fork(j, l); err != nil {
 		s.discard(j)
 		errno, _ := errors.AsType[syscall.Errno](err)
