@@ -134,6 +134,23 @@ func (b *bench) events(t *testing.T, run string) []schemas.RunEvent {
 	return out
 }
 
+// runs waits until the run is recorded as running.
+func (b *bench) runs(t *testing.T, run string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	seen := errors.New("seen")
+	err := b.WatchRun(ctx, run, func(e streams.Recorded) error {
+		if e.State == schemas.Running {
+			return seen
+		}
+		return nil
+	})
+	if !errors.Is(err, seen) {
+		t.Fatalf("run %s is not running within 30 s: %v", run, err)
+	}
+}
+
 func states(events []schemas.RunEvent) (out []string) {
 	for _, e := range events {
 		s := fmt.Sprintf("%s %d", e.State, e.Attempt)
@@ -338,6 +355,7 @@ func TestRun_outlivesItsWorkerWhereTheInfrastructureDoes(t *testing.T) {
 	_, kill := b.worker(t, "w1", 1)
 	run := b.request(t, "")
 	e := <-b.infra.began
+	b.runs(t, run)
 	kill()
 	b.worker(t, "w2", 1)
 	go func() { // the second worker's first event shows that it holds the execution
@@ -367,6 +385,7 @@ func TestRun_whoseExecutionIsGoneIsTriedAgain(t *testing.T) {
 	_, kill := b.worker(t, "w1", 1)
 	run := b.request(t, "")
 	<-b.infra.began
+	b.runs(t, run)
 	kill()
 	b.infra.lose(run + ".1")
 	b.worker(t, "w2", 1)

@@ -59,16 +59,6 @@ func TestRunLifePage_drawsEveryStep(t *testing.T) {
 	}
 }
 
-// The shorter picture in the design leaves steps out, and shows none that there is not.
-func TestDesignPage_drawsNoOtherStep(t *testing.T) {
-	for _, edge := range edgesOf(t, readPage(t, "design.md")) {
-		from, to, _ := strings.Cut(edge, " --> ")
-		if from != "[*]" && to != "[*]" && !State(from).CanFollow(State(to)) {
-			t.Errorf("%s is no step", edge)
-		}
-	}
-}
-
 // edgesOf returns the arrows of a page's state diagram, without their labels.
 func edgesOf(t testing.TB, page string) []string {
 	t.Helper()

@@ -115,6 +115,11 @@ func requestRun(ctx context.Context, conn *streams.Conn, cfg runConfig) (request
 		return requested{}, err
 	}
 	r := requested{Deployment: d.Name, Pool: dashOr(cfg.pool, d.Pool), Queue: d.Queue}
+	if cfg.id != "" {
+		if err := streams.CheckRunID(r.Pool, cfg.id); err != nil {
+			return r, usagef("--id: %v", err)
+		}
+	}
 	pool, err := conn.Pool(ctx, r.Pool)
 	if err != nil {
 		return r, err

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// connectTo opens a connection beside the command line's.
+func connectTo(t testing.TB, url string) *streams.Conn {
+	t.Helper()
+	conn, err := streams.Connect(t.Context(), streams.Config{Server: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+func decodeJSON[T any](t testing.TB, text string) (v T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return v
+}
+
+// newProject is a NATS with pool dev, queues default and urgent, and deployment etl, without a worker.
+func newProject(t testing.TB) (url string, conn *streams.Conn) {
+	t.Helper()
+	url = newNATS(t)
+	weir(t, "-s", url, "work-pool", "create", "dev", "--type", "process", "--work-queue", "urgent:1", "--description", "for tests").ok(t)
+	conn = connectTo(t, url)
+	if _, err := conn.PutDeployment(t.Context(), schemas.Deployment{
+		Name: "etl", Pool: "dev", Queue: schemas.DefaultQueue, Command: schemas.Command{"true"}, ParameterSchema: json.RawMessage(parameterSchema),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return url, conn
+}
+
+func TestLists_areJSONWhenAsked(t *testing.T) {
+	t.Parallel()
+	url, _ := newProject(t)
+	run := decodeJSON[requested](t, weir(t, "-s", url, "deployment", "run", "etl", "-j").ok(t)).Run
+	for _, args := range []string{
+		"work-pool ls", "work-pool inspect dev", "work-queue ls", "work-queue inspect urgent --pool dev", "worker ls", "worker ls --pool dev", "deployment ls",
+		"deployment inspect etl", "deployment render etl", "flow-run ls", "flow-run inspect " + run, "flow-run logs " + run, "dead-letter ls", "version",
+	} {
+		for _, flags := range []string{"-o json", "-j", "-o jsonl", "-o yaml", "-o wide", "-o table"} {
+			got := weir(t, strings.Fields("-s "+url+" "+args+" "+flags)...)
+			if got.code != exitOK {
+				t.Errorf("weir %s %s: exit code %d: %s", args, flags, got.code, got.stderr)
+			}
+			if (flags == "-o json" || flags == "-j") && !json.Valid([]byte(got.stdout)) {
+				t.Errorf("weir %s %s: not JSON: %s", args, flags, got.stdout)
+			}
+		}
+		if got := weir(t, strings.Fields("-s "+url+" "+args+" -o xml")...); got.code != exitUsage {
+			t.Errorf("weir %s -o xml: exit code %d, want %d", args, got.code, exitUsage)
+		}
+	}
+}
+
+func TestWorkPool_life(t *testing.T) {
+	t.Parallel()
+	url, conn := newProject(t)
+	do := func(args string) result { return weir(t, strings.Fields("-s "+url+" work-pool "+args)...) }
+
+	if got := do("create dev --type process"); got.code != exitRefused {
+		t.Errorf("a second pool dev: exit code %d, want %d: %s", got.code, exitRefused, got.stderr)
+	}
+	do("update dev --concurrency-limit 5 --ack-wait 45s --work-queue slow:9").ok(t)
+	do("pause dev").ok(t)
+	for range 3 {
+		weir(t, "-s", url, "deployment", "run", "etl").ok(t)
+	}
+	weir(t, "-s", url, "deployment", "run", "etl", "-q", "urgent").ok(t)
+
+	type queue struct {
+		Name     string `json:"name"`
+		Depth    int    `json:"depth"`
+		Priority int    `json:"priority"`
+	}
+	type details struct {
+		Type     string          `json:"type"`
+		Paused   bool            `json:"paused"`
+		Limit    int             `json:"concurrency_limit"`
+		AckWait  float64         `json:"ack_wait"`
+		Template json.RawMessage `json:"base_job_template"`
+		Depth    int             `json:"depth"`
+		Queues   []queue         `json:"queues"`
+		Workers  []any           `json:"workers"`
+	}
+	got := decodeJSON[details](t, do("inspect dev -o json").ok(t))
+	if len(got.Template) == 0 {
+		t.Error("the base job template is missing")
+	}
+	got.Template = nil
+	want := details{
+		Type: "process", Paused: true, Limit: 5, AckWait: 45, Depth: 4, Workers: []any{},
+		Queues: []queue{{"default", 3, 0}, {"urgent", 1, 1}, {"slow", 0, 9}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("work-pool inspect (-want +got):\n%s", diff)
+	}
+	if out := do("inspect dev").ok(t); !strings.Contains(out, "paused") || !strings.Contains(out, "weir --server "+url+" worker start --pool dev") {
+		t.Errorf("work-pool inspect says neither that it is paused nor how to start a worker:\n%s", out)
+	}
+	do("resume dev").ok(t)
+
+	if got := do("delete dev"); got.code != exitRefused || !strings.Contains(got.stderr, "4 runs") || !strings.Contains(got.stderr, "--force") {
+		t.Errorf("delete without a terminal: exit code %d, %s", got.code, got.stderr)
+	}
+	e := &env{stdinTTY: true, stdin: strings.NewReader("n\n")}
+	if got := weirIn(t, e, "-s", url, "pool", "rm", "dev"); got.code != exitRefused {
+		t.Errorf("delete, answered no: exit code %d, want %d", got.code, exitRefused)
+	}
+	e = &env{stdinTTY: true, stdin: strings.NewReader("y\n")}
+	weirIn(t, e, "-s", url, "pool", "rm", "dev").ok(t)
+	if _, err := conn.Pool(t.Context(), "dev"); err == nil {
+		t.Error("the pool is still there")
+	}
+}
+
+func TestDefaultTemplate_canBeGivenBack(t *testing.T) {
+	t.Parallel()
+	url := newNATS(t)
+	template := weir(t, "work-pool", "get-default-base-job-template", "--type", "process").ok(t)
+	e := &env{stdin: strings.NewReader(template)}
+	weirIn(t, e, "-s", url, "work-pool", "create", "own", "-t", "process", "--base-job-template", "-").ok(t)
+	e = &env{stdin: strings.NewReader(`{"variables": {}, "job_konfiguration": {}}`)}
+	if got := weirIn(t, e, "-s", url, "work-pool", "create", "bad", "-t", "process", "--base-job-template", "-"); got.code != exitUsage {
+		t.Errorf("a bad template: exit code %d, want %d: %s", got.code, exitUsage, got.stderr)
+	}
+}
+
+func TestDeploymentRun_refusesBeforePublishing(t *testing.T) {
+	t.Parallel()
+	url, conn := newProject(t)
+	for _, tt := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"etl -p nmae=x", exitUsage, `"name"`},
+		{"etl -p rows=many", exitUsage, "parameters.rows"},
+		{"etl --job-variable memry=5", exitUsage, "memory"},
+		{"etk", exitNotFound, `did you mean "etl"?`},
+		{"etl --pool prod", exitNotFound, "weir work-pool create prod"},
+		{"etl --work-queue urgnt", exitNotFound, `did you mean "urgent"?`},
+		{"etl --id my.run", exitUsage, `"my-run"`},
+		{"etl --id dev-17", exitUsage, "dev-17"},
+		{"", exitUsage, "DEPLOYMENT"},
+		{"etl two", exitUsage, `unexpected argument "two"`},
+	} {
+		got := weir(t, append([]string{"-s", url, "deployment", "run"}, strings.Fields(tt.args)...)...)
+		if got.code != tt.code || !strings.Contains(got.stderr, tt.says) {
+			t.Errorf("weir deployment run %s: exit code %d, want %d; want %q in %s", tt.args, got.code, tt.code, tt.says, got.stderr)
+		}
+	}
+	pool, err := conn.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if waiting, err := conn.Waiting(t.Context(), pool, 10); err != nil || len(waiting) != 0 {
+		t.Errorf("got %d requests, %v, want none", len(waiting), err)
+	}
+}
+
+func TestDeploymentRun_saysThatNoWorkerIsThere(t *testing.T) {
+	t.Parallel()
+	url, _ := newProject(t)
+	got := weir(t, "-s", url, "deployment", "run", "etl", "--id", "nightly", "--tag", "x")
+	got.ok(t)
+	if !strings.Contains(got.stdout, "flow-run watch nightly") || !strings.Contains(got.stderr, "worker start --pool dev") {
+		t.Errorf("got %s%s", got.stdout, got.stderr)
+	}
+	first := decodeJSON[requested](t, weir(t, "-s", url, "deployment", "run", "etl", "--idempotency-key", "k", "-j").ok(t))
+	second := decodeJSON[requested](t, weir(t, "-s", url, "deployment", "run", "etl", "--idempotency-key", "k", "-j").ok(t))
+	if first.Run != second.Run || first.Duplicate || !second.Duplicate {
+		t.Errorf("the same key twice: got %+v and %+v, want one run", first, second)
+	}
+	rows := decodeJSON[[]schemas.RunEvent](t, weir(t, "-s", url, "flow-run", "ls", "--state", "scheduled", "-j").ok(t))
+	var runs []string
+	for _, r := range rows {
+		runs = append(runs, r.Run)
+	}
+	if diff := cmp.Diff([]string{first.Run, "nightly"}, runs); diff != "" {
+		t.Errorf("waiting runs, newest first (-want +got):\n%s", diff)
+	}
+	if out := weir(t, "-s", url, "run", "inspect", "nightly").ok(t); !strings.Contains(out, "Scheduled") {
+		t.Errorf("a run that was named by hand and waits: got %s", out)
+	}
+}
+
+func TestNotFound_namesWhatThereIs(t *testing.T) {
+	t.Parallel()
+	url, _ := newProject(t)
+	for args, says := range map[string]string{
+		"worker ls --pool dve":              `"dev"`,
+		"work-pool inspect dve":             `"dev"`,
+		"work-queue inspect urgnt -p dev":   `"urgent"`,
+		"deployment inspect elt":            `"etl"`,
+		"flow-run inspect dev-99":           "weir flow-run ls",
+		"flow-run logs dev-99":              "weir flow-run ls",
+		"flow-run watch dev-99":             "weir flow-run ls",
+		"dead-letter inspect 7":             "7",
+		"work-pool inspect no.such.pool":    "no.such.pool",
+		"deployment render etl --pool prod": "weir work-pool create prod",
+	} {
+		got := weir(t, append([]string{"-s", url}, strings.Fields(args)...)...)
+		if got.code != exitNotFound || !strings.Contains(got.stderr, says) {
+			t.Errorf("weir %s: exit code %d, want %d; want %q in %s", args, got.code, exitNotFound, says, got.stderr)
+		}
+	}
+}
+
+func TestNoConnection_saysHowToStartOne(t *testing.T) {
+	t.Parallel()
+	got := weir(t, "-s", "nats://127.0.0.1:1", "--timeout", "1s", "work-pool", "ls")
+	if got.code != exitNoConnection || !strings.Contains(got.stderr, "weir up") {
+		t.Errorf("exit code %d, want %d: %s", got.code, exitNoConnection, got.stderr)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	names := func(kind string) []string { return []string{"live-" + kind} }
+	for line, want := range map[string][]string{
+		"work-":                       {"work-pool", "work-queue"},
+		"deployment re":               {"render"},
+		"deployment run ":             {"live-deployment"},
+		"deployment run live-d":       {"live-deployment"},
+		"deployment run x ":           nil,
+		"deployment run x --wa":       {"--watch"},
+		"deployment run x --pool ":    {"live-pool"},
+		"worker start -p ":            {"live-pool"},
+		"work-pool inspect ":          {"live-pool"},
+		"pool rm l":                   {"live-pool"},
+		"flow-run logs ":              {"live-run"},
+		"run ls -o js":                {"json", "jsonl"},
+		"work-pool create x --type p": {"process"},
+		"deploy -f ":                  {":files"},
+		"completion ":                 {"live-shell"},
+		"-s nats://x work-q":          {"work-queue"},
+	} {
+		got := complete(newApp(&env{}), strings.Split(line, " "), names)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", line, diff)
+		}
+	}
+}
+
+func TestComplete_asksNATSForNames(t *testing.T) {
+	t.Parallel()
+	url, _ := newProject(t)
+	if got := weir(t, "__complete", "-s", url, "work-pool", "inspect", "d").ok(t); got != "dev\n" {
+		t.Errorf("got %q, want dev", got)
+	}
+	if got := weir(t, "__complete", "-s", "nats://127.0.0.1:1", "work-pool", "inspect", "").ok(t); got != "" {
+		t.Errorf("without NATS: got %q, want nothing", got)
+	}
+	for _, shell := range shells {
+		if out := weir(t, "completion", shell).ok(t); !strings.Contains(out, "weir __complete") {
+			t.Errorf("%s: got %s", shell, out)
+		}
+	}
+	if !slices.Contains(shells, "fish") {
+		t.Error("fish is missing")
+	}
+}
