@@ -96,10 +96,13 @@ func (a *arranger) flag(arg string, rest []string) ([]string, error) {
 		a.help = true
 		return rest, nil
 	}
-	list, takesValue := &a.own, false
+	var (
+		list       *[]string
+		takesValue bool
+	)
 	switch {
 	case len(a.at.path) > 1 && findFlag(a.at.flags, name) != nil:
-		takesValue = valued(findFlag(a.at.flags, name))
+		list, takesValue = &a.own, valued(findFlag(a.at.flags, name))
 	case findFlag(a.root.flags, name) != nil:
 		list, takesValue = &a.global, valued(findFlag(a.root.flags, name))
 	case len(a.at.commands) > 0:
@@ -110,8 +113,7 @@ func (a *arranger) flag(arg string, rest []string) ([]string, error) {
 		if len(kinds) == 0 {
 			return nil, a.unknown(name)
 		}
-		takesValue = kinds[true]
-		list = &a.early
+		list, takesValue = &a.early, kinds[true]
 	default:
 		return nil, a.unknown(name)
 	}

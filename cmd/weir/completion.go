@@ -148,7 +148,7 @@ func complete(app *cli.App, words []string, names func(kind string) []string) []
 	var offered []string
 	switch {
 	case value != "":
-		offered = flagValues(at, value, names)
+		offered = flagValues(value, names)
 	case strings.HasPrefix(last, "-"):
 		for _, f := range append(at.flags, app.Flags...) {
 			if v, ok := f.(cli.VisibleFlag); !ok || v.IsVisible() {
@@ -174,7 +174,7 @@ func complete(app *cli.App, words []string, names func(kind string) []string) []
 }
 
 // flagValues are the values a flag can take.
-func flagValues(at level, flag string, names func(string) []string) []string {
+func flagValues(flag string, names func(string) []string) []string {
 	switch flag {
 	case "pool", "deployment":
 		return names(flag)

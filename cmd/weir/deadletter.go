@@ -47,7 +47,11 @@ func (e *env) listDeadLetters(ctx context.Context, c *cli.Context, conn *streams
 		}
 		t := &table{
 			columns: []column{
-				{title: "ID", right: true}, {title: "AGE", right: true}, {title: "SUBJECT", flex: true}, {title: "RUN", wide: true}, {title: "REASON"},
+				{title: "ID", right: true},
+				{title: "AGE", right: true},
+				{title: "SUBJECT", flex: true},
+				{title: "RUN", wide: true},
+				{title: "REASON"},
 				{title: "MESSAGE", flex: true},
 			},
 			empty: "There are no dead letters.",

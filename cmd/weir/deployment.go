@@ -63,8 +63,14 @@ func (e *env) listDeployments(ctx context.Context, c *cli.Context, conn *streams
 	return e.print(c, rows, func(wide bool) error {
 		t := &table{
 			columns: []column{
-				{title: "NAME"}, {title: "POOL"}, {title: "QUEUE"}, {title: "RUNS", flex: true}, {title: "TAGS", flex: true}, {title: "UPDATED"},
-				{title: "DIRECTORY", flex: true, wide: true}, {title: "DESCRIPTION", flex: true, wide: true},
+				{title: "NAME"},
+				{title: "POOL"},
+				{title: "QUEUE"},
+				{title: "RUNS", flex: true},
+				{title: "TAGS", flex: true},
+				{title: "UPDATED"},
+				{title: "DIRECTORY", flex: true, wide: true},
+				{title: "DESCRIPTION", flex: true, wide: true},
 			},
 			empty: "There are no deployments. Write a weir.yaml and run: weir deploy",
 		}

@@ -75,7 +75,7 @@ func (e *env) runDeployment(ctx context.Context, c *cli.Context, conn *streams.C
 		if f == "table" || f == "wide" {
 			fmt.Fprintf(e.stdout, "Run %s of %s on pool %s%s\n", run.Run, run.Deployment, run.Pool, duplicateNote(run))
 		}
-		return e.watchRun(ctx, conn, run, f)
+		return e.watchAlone(ctx, conn, run, f)
 	}
 	return e.print(c, run, func(bool) error {
 		fmt.Fprintf(e.stdout, "Run %s of %s waits in queue %s of pool %s%s.\nWatch it: %s flow-run watch %s\n",

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
 )
 
 // program is a weir process, or the nats command, that a test started.
@@ -66,6 +68,11 @@ func startProgram(t *testing.T, dir, name string, args ...string) *program {
 	go func() {
 		defer close(p.ended)
 		_ = p.cmd.Wait() // the exit code is in ProcessState
+		// A worker's supervisor may live on for a while and keep the pipe open.
+		if err := r.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			r.Close()
+		}
+		<-read
 	}()
 	t.Cleanup(func() {
 		for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGKILL} {
@@ -78,7 +85,6 @@ func startProgram(t *testing.T, dir, name string, args ...string) *program {
 			break
 		}
 		r.Close()
-		<-read
 	})
 	return p
 }
@@ -314,6 +320,36 @@ func TestWorker_waitsForNATSThenTakesRuns(t *testing.T) {
 	}
 }
 
+func TestWorkerLs_showsAKilledWorkerOffline(t *testing.T) {
+	t.Parallel()
+	url := newNATS(t)
+	weir(t, "-s", url, "work-pool", "create", "p", "--type", "process").ok(t)
+	worker := start(t, t.TempDir(), "-s", url, "worker", "start", "--pool", "p", "--state-dir", t.TempDir())
+	worker.await(t, "Ready.")
+	status := func() schemas.WorkerStatus {
+		t.Helper()
+		rows := decodeJSON[[]schemas.Worker](t, weir(t, "-s", url, "worker", "ls", "--pool", "p", "-j").ok(t))
+		if len(rows) != 1 {
+			t.Fatalf("got %+v, want one worker", rows)
+		}
+		return rows[0].Status
+	}
+	if got := status(); got != schemas.WorkerOnline {
+		t.Errorf("got %s, want online", got)
+	}
+	worker.signal(t, syscall.SIGKILL)
+	worker.exit(t)
+	limit, again := time.After(15*time.Second), time.NewTicker(200*time.Millisecond)
+	defer again.Stop()
+	for status() != schemas.WorkerOffline {
+		select {
+		case <-limit:
+			t.Fatal("the worker is not offline 15 s after it was killed")
+		case <-again.C:
+		}
+	}
+}
+
 // The first signal waits for what runs, the second stops it.
 func TestWorker_drainsThenStops(t *testing.T) {
 	t.Parallel()
@@ -361,6 +397,42 @@ deployments:
 	watch.signal(t, syscall.SIGINT)
 	if code := watch.exit(t); code != exitInterrupted {
 		t.Errorf("a watch that is left: exit code %d, want %d", code, exitInterrupted)
+	}
+}
+
+func TestWatch_saysThatNoWorkerIsThere(t *testing.T) {
+	t.Parallel()
+	url, _ := newProject(t)
+	watch := start(t, t.TempDir(), "-s", url, "deployment", "run", "etl", "--watch")
+	watch.await(t, "No worker of pool dev that takes from queue default is online: the run waits. Start one with: weir worker start --pool dev")
+	weir(t, "-s", url, "work-pool", "pause", "dev").ok(t)
+	watch.await(t, "Work pool dev is paused")
+	watch.signal(t, syscall.SIGINT)
+	if code := watch.exit(t); code != exitInterrupted || !strings.Contains(watch.output(), "The run goes on.") {
+		t.Errorf("a watch that is left: exit code %d, want %d\n%s", code, exitInterrupted, watch.output())
+	}
+}
+
+func TestDeadLetters_showTheRequestAsItCame(t *testing.T) {
+	t.Parallel()
+	_, url := startUp(t, writeFiles(t, pythonFiles()))
+	conn := connectTo(t, url)
+	run, err := conn.Submit(t.Context(), streams.Request{Pool: "development", Deployment: "my-flow", Body: []byte("{not JSON")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := weir(t, "-s", url, "run", "watch", run.Run); got.code != exitFailed || !strings.Contains(got.stdout, "rejected") {
+		t.Errorf("watch: exit code %d\n%s", got.code, got.stdout)
+	}
+	letters := decodeJSON[[]streams.DeadLetter](t, weir(t, "-s", url, "dead-letter", "ls", "-j").ok(t))
+	if len(letters) != 1 || letters[0].Run != run.Run || letters[0].Body != "{not JSON" || letters[0].Reason != schemas.ReasonRejected {
+		t.Fatalf("got %+v, want the request", letters)
+	}
+	if out := weir(t, "-s", url, "dead", "inspect", fmt.Sprint(letters[0].ID)).ok(t); !strings.Contains(out, "{not JSON") || !strings.Contains(out, "rejected") {
+		t.Errorf("dead-letter inspect: %s", out)
+	}
+	if out := weir(t, "-s", url, "dead", "ls").ok(t); !strings.Contains(out, run.Run) && !strings.Contains(out, "rejected") {
+		t.Errorf("dead-letter ls: %s", out)
 	}
 }
 

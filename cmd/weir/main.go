@@ -160,7 +160,7 @@ func (e *env) action(do func(context.Context, *cli.Context) error) cli.ActionFun
 		err := do(ctx, c)
 		close(done)
 		<-watched
-		if context.Cause(ctx) == errInterrupted {
+		if errors.Is(context.Cause(ctx), errInterrupted) {
 			err = errInterrupted
 		}
 		cancel(nil)

@@ -213,3 +213,10 @@ func dash(s string) string {
 	}
 	return s
 }
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}

@@ -31,7 +31,7 @@ func serverCommand(e *env) *cli.Command {
 				}
 				drain, _, release := e.stopping(c.Context)
 				defer release()
-				return serve(drain, e, readServerConfig(c, e.logger()))
+				return serve(drain, e, readServerConfig(c, e.logger(e.level())))
 			},
 		}},
 	}

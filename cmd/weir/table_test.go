@@ -87,7 +87,11 @@ func TestAge(t *testing.T) {
 		d    time.Duration
 		want string
 	}{
-		{-time.Second, "0s"}, {0, "0s"}, {45 * time.Second, "45s"}, {3*time.Minute + 12*time.Second, "3m12s"}, {2*time.Hour + 5*time.Minute, "2h5m"},
+		{-time.Second, "0s"},
+		{0, "0s"},
+		{45 * time.Second, "45s"},
+		{3*time.Minute + 12*time.Second, "3m12s"},
+		{2*time.Hour + 5*time.Minute, "2h5m"},
 		{99 * time.Hour, "4d3h"},
 	} {
 		if got := age(tt.d); got != tt.want {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/lmittmann/tint"
 	"github.com/urfave/cli/v2"
 
 	"github.com/weir-run/weir/consumers"
@@ -40,12 +39,9 @@ func upCommand(e *env) *cli.Command {
 			case cfg.slots < 1 || cfg.slots > consumers.MaxSlots:
 				return usagef("--limit is %d; a worker holds 1 to %d runs at once", cfg.slots, consumers.MaxSlots)
 			}
-			level := new(slog.LevelVar)
-			if e.global.verbose {
-				level.Set(slog.LevelDebug)
-			}
-			cfg.log = slog.New(tint.NewHandler(e.stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000", NoColor: !e.colored(e.stderrTTY)}))
-			cfg.level = level
+			cfg.level = new(slog.LevelVar)
+			cfg.level.Set(e.level())
+			cfg.log = e.logger(cfg.level)
 			cfg.server = readServerConfig(c, cfg.log)
 			drain, stop, release := e.stopping(c.Context)
 			defer release()

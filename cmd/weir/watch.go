@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -19,46 +20,37 @@ func (e *env) watchRun(ctx context.Context, conn *streams.Conn, r requested, for
 	defer w.progress.end()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	claimed := make(chan struct{})
 	var others sync.WaitGroup
-	others.Go(func() { w.sayWhyWaiting(ctx, conn, r, claimed) })
+	defer others.Wait()
+	waiting, claimed := context.WithCancel(ctx)
+	defer claimed()
+	others.Go(func() { w.sayWhyWaiting(waiting, conn, r) })
 	logs := make(chan error, 1)
 	others.Go(func() {
 		err := conn.ReadLogs(ctx, r.Run, true, w.line)
-		logs <- err
 		if err != nil {
 			cancel(err)
 		}
+		logs <- err
 	})
 	var final *streams.Recorded
 	err := conn.WatchRun(ctx, r.Run, func(event streams.Recorded) error {
-		if claimed != nil {
-			close(claimed)
-			claimed = nil
-			w.progress.say("")
-		}
+		claimed()
+		w.progress.say("")
 		if event.State.Final() {
-			final = &event // after the last line of output
+			final = &event // is shown after the last line of output
 			return nil
 		}
 		return w.state(event)
 	})
-	if err == nil && final == nil {
-		err = context.Cause(ctx)
-	}
-	if err == nil {
-		err = <-logs
-	}
-	if err != nil && final == nil {
-		cancel(err)
-	}
-	if claimed != nil {
-		close(claimed)
-	}
-	others.Wait()
 	if final == nil {
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		cancel(err)
 		return err
 	}
+	err = <-logs
 	if shown := w.state(*final); shown != nil {
 		return shown
 	}
@@ -68,13 +60,20 @@ func (e *env) watchRun(ctx context.Context, conn *streams.Conn, r requested, for
 	return err
 }
 
-// watcher prints one run. Its methods may be called from several goroutines.
+// watchAlone is watchRun for a command that does nothing else: whoever leaves it is told that the run goes on.
+func (e *env) watchAlone(ctx context.Context, conn *streams.Conn, r requested, format string) error {
+	err := e.watchRun(ctx, conn, r, format)
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		fmt.Fprintf(e.stderr, "\nThe run goes on. Watch it again with: %s flow-run watch %s\n", e.again(), r.Run)
+	}
+	return err
+}
+
+// watcher prints one run. Its methods may be called from several goroutines: progress lets one print at a time.
 type watcher struct {
 	env      *env
 	format   string
 	progress *progress
-	mu       sync.Mutex
-	partial  bool // the last line of output goes on; under mu
 }
 
 // lineEvent and stateEvent are the two kinds of line that --output jsonl has.
@@ -182,18 +181,17 @@ const (
 	whyEvery = 5 * time.Second
 )
 
-// sayWhyWaiting tells, while nobody claims the run, why that is: once, and again when the cause changes.
-func (w *watcher) sayWhyWaiting(ctx context.Context, conn *streams.Conn, r requested, claimed <-chan struct{}) {
+// sayWhyWaiting tells, until ctx ends because somebody has claimed the run, why nobody does: once, and again when the cause
+// changes.
+func (w *watcher) sayWhyWaiting(ctx context.Context, conn *streams.Conn, r requested) {
 	said := ""
-	for wait := time.NewTimer(whyAfter); ; wait.Reset(whyEvery) {
+	for wait := whyAfter; ; wait = whyEvery {
+		timer := time.NewTimer(wait)
 		select {
-		case <-claimed:
-			wait.Stop()
-			return
 		case <-ctx.Done():
-			wait.Stop()
+			timer.Stop()
 			return
-		case <-wait.C:
+		case <-timer.C:
 		}
 		why, err := whyWaiting(ctx, conn, r)
 		if err != nil || why == said {

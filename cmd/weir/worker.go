@@ -71,9 +71,18 @@ func dashOr(s, or string) string {
 
 func workerTable(workers []schemas.Worker, now time.Time) *table {
 	t := &table{columns: []column{
-		{title: "NAME", flex: true}, {title: "POOL"}, {title: "STATUS", color: stateColor}, {title: "SEEN", right: true}, {title: "QUEUES", flex: true},
-		{title: "SLOTS", right: true}, {title: "RUNS", flex: true}, {title: "VERSION", flex: true}, {title: "HOST", flex: true}, {title: "PID", right: true, wide: true},
-		{title: "TYPE", wide: true}, {title: "UP", right: true},
+		{title: "NAME", flex: true},
+		{title: "POOL"},
+		{title: "STATUS", color: stateColor},
+		{title: "SEEN", right: true},
+		{title: "QUEUES", flex: true},
+		{title: "SLOTS", right: true},
+		{title: "RUNS", flex: true},
+		{title: "VERSION", flex: true},
+		{title: "HOST", flex: true},
+		{title: "PID", right: true, wide: true},
+		{title: "TYPE", wide: true},
+		{title: "UP", right: true},
 	}}
 	for _, w := range workers {
 		up := since(now, w.Started)

@@ -70,7 +70,7 @@ func serveWorker(drain, stop context.Context, e *env, cfg workerConfig) error {
 	if err != nil {
 		return fmt.Errorf("find the code folder: %w", err)
 	}
-	log := e.logger()
+	log := e.logger(e.level())
 	settings := e.global.conn
 	settings.Name, settings.Patient, settings.Logger = "weir worker "+state.name, true, log
 	conn, err := streams.Connect(drain, settings)

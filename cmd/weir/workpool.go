@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -71,10 +70,6 @@ func workPoolCommand(e *env) *cli.Command {
 			},
 		},
 	}
-}
-
-func forceFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "don't ask"}
 }
 
 // poolFlags are the settings that create and update share.
@@ -218,79 +213,6 @@ func (e *env) readFile(name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// poolSummary is a row of work-pool ls.
-type poolSummary struct {
-	schemas.Pool
-	Depth   uint64 `json:"depth"`   // runs waiting
-	Running int    `json:"running"` // runs held by workers
-	Workers int    `json:"workers"` // online
-}
-
-func (e *env) listPools(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	if _, err := arguments(c); err != nil {
-		return err
-	}
-	pools, err := conn.Pools(ctx)
-	if err != nil {
-		return err
-	}
-	workers, err := conn.Workers(ctx, "")
-	if err != nil {
-		return err
-	}
-	rows := []poolSummary{}
-	for _, p := range pools {
-		row := poolSummary{Pool: p}
-		queues, err := conn.QueueStatuses(ctx, p)
-		if err != nil {
-			return err
-		}
-		for _, q := range queues {
-			row.Depth += q.Depth
-			row.Running += q.Running
-		}
-		for _, w := range workers {
-			if w.Pool == p.Name && w.Status == schemas.WorkerOnline {
-				row.Workers++
-			}
-		}
-		rows = append(rows, row)
-	}
-	return e.print(c, rows, func(wide bool) error {
-		t := &table{
-			columns: []column{
-				{title: "NAME"}, {title: "TYPE"}, {title: "STATUS", color: stateColor}, {title: "WAITING", right: true}, {title: "RUNNING", right: true},
-				{title: "WORKERS", right: true}, {title: "LIMIT", right: true}, {title: "QUEUES", flex: true}, {title: "LEASE", wide: true},
-				{title: "CREATED", wide: true}, {title: "DESCRIPTION", flex: true},
-			},
-			empty: "There are no work pools. Create one with: weir work-pool create NAME --type process",
-		}
-		for _, p := range rows {
-			var queues []string
-			for _, q := range p.Queues() {
-				queues = append(queues, q.Name)
-			}
-			t.add(p.Name, p.Type, poolStatus(p.Pool), strconv.FormatUint(p.Depth, 10), strconv.Itoa(p.Running), strconv.Itoa(p.Workers), limit(p.ConcurrencyLimit),
-				strings.Join(queues, ","), p.Lease().String(), stamp(p.Created), p.Description)
-		}
-		return e.printTable(t, wide)
-	})
-}
-
-func poolStatus(p schemas.Pool) string {
-	if p.Paused {
-		return "paused"
-	}
-	return "ready"
-}
-
-func limit(n int) string {
-	if n == 0 {
-		return "none"
-	}
-	return strconv.Itoa(n)
-}
-
 func (e *env) setPaused(ctx context.Context, c *cli.Context, conn *streams.Conn, paused bool) error {
 	args, err := arguments(c, "NAME")
 	if err != nil {
@@ -340,30 +262,6 @@ func (e *env) deletePool(ctx context.Context, c *cli.Context, conn *streams.Conn
 	return nil
 }
 
-// confirm asks before something that cannot be undone. Without a terminal, or --force, it refuses.
-func (e *env) confirm(c *cli.Context, what string) error {
-	if c.Bool("force") {
-		return nil
-	}
-	if !e.stdinTTY {
-		return refusef("%s? Nobody is there to ask: say so with --force", what)
-	}
-	fmt.Fprintf(e.stderr, "%s? [y/N] ", what)
-	answer, _ := bufio.NewReader(e.stdin).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return refusef("nothing was deleted")
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
-}
-
 func (e *env) defaultTemplate(_ context.Context, c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
@@ -372,7 +270,7 @@ func (e *env) defaultTemplate(_ context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := marshal(json.RawMessage(t.Template), "  ")
+	b, err := marshal(t.Template, "  ")
 	if err != nil {
 		return err
 	}

@@ -85,8 +85,13 @@ func (e *env) showPool(d poolDetails, now time.Time, wide bool) error {
 	}
 	e.heading("Work queues")
 	t := &table{columns: []column{
-		{title: "QUEUE"}, {title: "PRIORITY", right: true}, {title: "LIMIT", right: true}, {title: "WAITING", right: true},
-		{title: "OLDEST", right: true}, {title: "RUNNING", right: true}, {title: "REDELIVERED", right: true, wide: true},
+		{title: "QUEUE"},
+		{title: "PRIORITY", right: true},
+		{title: "LIMIT", right: true},
+		{title: "WAITING", right: true},
+		{title: "OLDEST", right: true},
+		{title: "RUNNING", right: true},
+		{title: "REDELIVERED", right: true, wide: true},
 	}}
 	for _, q := range d.Queues {
 		oldest := "-"

@@ -146,8 +146,14 @@ func (e *env) printQueues(ctx context.Context, c *cli.Context, conn *streams.Con
 		}
 		t := &table{
 			columns: []column{
-				{title: "POOL"}, {title: "QUEUE"}, {title: "PRIORITY", right: true}, {title: "LIMIT", right: true}, {title: "WAITING", right: true},
-				{title: "OLDEST", right: true}, {title: "RUNNING", right: true}, {title: "REDELIVERED", right: true, wide: true},
+				{title: "POOL"},
+				{title: "QUEUE"},
+				{title: "PRIORITY", right: true},
+				{title: "LIMIT", right: true},
+				{title: "WAITING", right: true},
+				{title: "OLDEST", right: true},
+				{title: "RUNNING", right: true},
+				{title: "REDELIVERED", right: true, wide: true},
 			},
 			empty: "There are no work queues. Create a work pool with: weir work-pool create NAME --type process",
 		}

@@ -12,7 +12,6 @@ type peer struct {
 	fd      int
 	in      []byte // read, not yet served: in[at:]
 	at      int
-	more    bool // whole frames may be waiting in in
 	out     []byte
 	blocked bool // the socket takes no more; epoll tells when it does
 	greeted bool
@@ -87,13 +86,13 @@ func (p *peer) ready(s *supervisor, events uint32) {
 		p.close(s)
 	default:
 		p.in = p.in[:len(p.in)+n]
-		p.more = true
+		p.serve(s)
 	}
 }
 
-// serve does what the waiting frames ask for, up to [maxStarts] starts.
+// serve does what the waiting frames ask for.
 func (p *peer) serve(s *supervisor) {
-	for starts := 0; p.more && starts < maxStarts; {
+	for s.peer == p {
 		f, n, err := nextFrame(p.in[p.at:])
 		if err == nil && n > 0 {
 			p.at += n
@@ -104,12 +103,8 @@ func (p *peer) serve(s *supervisor) {
 			p.close(s)
 			return
 		}
-		if n == 0 || s.peer != p {
-			p.more = false
+		if n == 0 {
 			return
-		}
-		if f.kind == kindStart {
-			starts++
 		}
 	}
 }
@@ -152,7 +147,7 @@ func (s *supervisor) obey(p *peer, f frame) error {
 		}
 	case kindLease:
 		name, until := r.text(), r.int()
-		if j := s.jobs[name]; j != nil && !j.lost {
+		if j := s.jobs[name]; j != nil && !j.lost && !j.ended {
 			j.lease = until
 			s.soon(until)
 		}
@@ -189,6 +184,9 @@ func (s *supervisor) greet(p *peer, f frame) error {
 // attach tells the worker of a job and sends it what it has not delivered.
 func (s *supervisor) attach(j *job, tag uint64) {
 	j.tag, j.attached, j.told, j.sent = tag, true, false, j.spool.acked
+	if j.pid == 0 {
+		return // it is being forked: the rest follows
+	}
 	s.peer.out = appendFrame(s.peer.out, kindStarted, tag, int64(j.pid), j.end.started)
 	s.pump(j)
 }

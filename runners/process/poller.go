@@ -59,10 +59,12 @@ func (p *poller) change(fd int, events uint32) {
 	_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd), Pad: p.sources[fd].gen})
 }
 
-// drop closes fd, which ends its watch.
+// drop ends the watch of fd and closes it. Closing alone would not end the watch while a child between fork and exec has
+// the same open file.
 func (p *poller) drop(fd int) {
-	if fd < len(p.sources) {
+	if fd < len(p.sources) && p.sources[fd].used {
 		p.sources[fd] = source{gen: p.sources[fd].gen + 1}
+		_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil)
 	}
 	unix.Close(fd)
 }
@@ -91,8 +93,18 @@ func (p *poller) wait(timeout time.Duration) ([]unix.EpollEvent, error) {
 	return p.events[:n], nil
 }
 
-// wake ends the wait that is under way or comes next, and all after it: the loop is to end.
-func (p *poller) wake() {
+// rang tells whether e is the bell, and stills it.
+func (p *poller) rang(e unix.EpollEvent) bool {
+	if int(e.Fd) != p.bell {
+		return false
+	}
+	var count [8]byte
+	_, _ = unix.Read(p.bell, count[:])
+	return true
+}
+
+// ring ends the wait that is under way or comes next. Any goroutine may call it.
+func (p *poller) ring() {
 	_, _ = unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 

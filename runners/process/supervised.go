@@ -3,7 +3,6 @@ package process
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -55,112 +54,68 @@ const (
 	maxParameters = 100 << 10
 )
 
-// start forks a job, or attaches to the one that has its name.
+// start has a job forked, or attaches to the one that has its name.
 func (s *supervisor) start(tag uint64, l *launch) {
 	if j := s.jobs[l.name]; j != nil {
 		s.attach(j, tag)
 		return
 	}
-	j := &job{name: l.name, tag: tag, attached: true, pidfd: -1, pipes: [2]int{-1, -1}, lease: l.lease}
+	s.number++
+	j := &job{
+		name: l.name, number: s.number, tag: tag, attached: true, pidfd: -1, pipes: [2]int{-1, -1}, lease: l.lease,
+		spool: &spool{path: spoolPath(s.dir, s.number)},
+	}
 	for i := range j.lines {
 		j.lines[i] = splitter{stream: byte(i), max: runners.MaxLine}
 	}
-	if err := s.fork(j, l); err != nil {
-		s.discard(j)
-		errno, _ := errors.AsType[syscall.Errno](err)
-		b, mark := openFrame(s.peer.out, kindRefused, tag)
-		s.peer.out = closeFrame(appendText(appendInt(b, int64(errno)), err.Error()), mark)
-		return
-	}
-	s.number++
-	j.number = s.number
-	j.spool = &spool{path: spoolPath(s.dir, j.number)}
 	s.jobs[j.name] = j
 	s.live++
+	b := &birth{job: j, launch: l, mark: s.marker + l.name, null: s.null}
+	if j.folder, b.err = s.folders.take(); b.err != nil {
+		s.born(b)
+		return
+	}
+	j.group = s.cgroups.make(l)
+	s.forks.start(b)
+}
+
+// births takes what the forking threads have brought.
+func (s *supervisor) births() {
+	born := s.forks.take(s.newborn)
+	for i, b := range born {
+		s.born(b)
+		born[i] = nil
+	}
+	s.newborn = born
+}
+
+// born makes a forked job part of the loop, or says that it could not be started.
+func (s *supervisor) born(b *birth) {
+	j := b.job
+	if b.err != nil {
+		s.live--
+		delete(s.jobs, j.name)
+		s.discard(j)
+		if j.attached {
+			errno, _ := errors.AsType[syscall.Errno](b.err)
+			out, mark := openFrame(s.peer.out, kindRefused, j.tag)
+			s.peer.out = closeFrame(appendText(appendInt(out, int64(errno)), b.err.Error()), mark)
+		}
+		return
+	}
 	s.soon(j.lease)
+	s.soon(j.kill)
 	if j.pipes[0] >= 0 {
 		s.young = append(s.young, j)
+	}
+	if j.attached {
+		s.peer.out = appendFrame(s.peer.out, kindStarted, j.tag, int64(j.pid), j.end.started)
 	}
 	if err := s.poll.add(j.pidfd, unix.EPOLLIN, source{job: j, stream: -1}); err != nil {
 		s.log.Error("job cannot be watched", "execution", j.name, "err", err)
 		j.signal(unix.SIGKILL)
 		s.exited(j)
 	}
-	s.peer.out = appendFrame(s.peer.out, kindStarted, tag, int64(j.pid), j.end.started)
-}
-
-func (s *supervisor) fork(j *job, l *launch) (err error) {
-	if l.lease != 0 && clock() >= l.lease {
-		return fmt.Errorf("the lease ran out before the start: %w", unix.ETIME)
-	}
-	if j.folder, err = s.folders.take(); err != nil {
-		return err
-	}
-	env, err := s.environ(j, l)
-	if err != nil {
-		return err
-	}
-	dir := l.dir
-	if dir == "" {
-		dir = j.folder.path
-	}
-	out := [2]int{s.null, s.null}
-	if !l.discard {
-		for i := range out {
-			var p [2]int
-			if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-				if i > 0 {
-					unix.Close(out[0])
-				}
-				return fmt.Errorf("make a pipe for the output: %w", err)
-			}
-			_ = unix.SetNonblock(p[0], true)
-			j.pipes[i], out[i] = p[0], p[1]
-		}
-		defer func() {
-			unix.Close(out[0])
-			unix.Close(out[1])
-		}()
-	}
-	sys := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &j.pidfd}
-	if j.group = s.cgroups.make(l); j.group != nil {
-		sys.UseCgroupFD, sys.CgroupFD = true, j.group.fd
-	}
-	j.begun = clock()
-	j.end.started = time.Now().UnixNano()
-	s.forking.Store(j.begun)
-	s.mu.Unlock()
-	j.pid, err = syscall.ForkExec(l.path, l.argv, &syscall.ProcAttr{
-		Dir: dir, Env: env, Files: []uintptr{uintptr(s.null), uintptr(out[0]), uintptr(out[1])}, Sys: sys,
-	})
-	s.mu.Lock()
-	s.forking.Store(0)
-	if err != nil {
-		return err
-	}
-	if j.pidfd < 0 { // a kernel before 5.2, or one that filters clone's flags
-		if j.pidfd, err = unix.PidfdOpen(j.pid, 0); err != nil {
-			j.signal(unix.SIGKILL)
-			_, _ = unix.Wait4(j.pid, nil, 0, nil)
-			return fmt.Errorf("watch the job's process: %w", err)
-		}
-	}
-	j.end.pid = j.pid
-	return nil
-}
-
-// environ adds what only the supervisor knows.
-func (s *supervisor) environ(j *job, l *launch) ([]string, error) {
-	env := append(make([]string, 0, len(l.env)+4), l.env...)
-	env = append(env, s.marker+l.name, "WEIR_RESULT_FILE="+j.folder.path+"/"+resultFile)
-	if len(l.params) <= maxParameters {
-		return append(env, "WEIR_PARAMETERS="+l.params), nil
-	}
-	path := filepath.Join(j.folder.path, "parameters.json")
-	if err := os.WriteFile(path, []byte(l.params), 0o600); err != nil {
-		return nil, fmt.Errorf("write the parameters' file: %w", err)
-	}
-	return append(env, "WEIR_PARAMETERS_FILE="+path), nil
 }
 
 // discard gives back what a job that did not start had.
@@ -179,7 +134,7 @@ func (s *supervisor) discard(j *job) {
 // signal sends sig to the job's process group. The group's number cannot have been given to another: the process is reaped
 // only by the loop, and after that the number stays taken while the group has members.
 func (j *job) signal(sig syscall.Signal) {
-	if j.ended || j.pid <= 0 {
+	if j.ended || j.pid <= 0 { // or it is not forked yet
 		return
 	}
 	_ = unix.Kill(-j.pid, sig)
@@ -193,13 +148,11 @@ func (s *supervisor) stop(j *job, grace time.Duration) {
 	if j.ended {
 		return
 	}
-	if grace <= 0 {
-		j.signal(unix.SIGKILL)
-		return
+	if grace > 0 {
+		j.signal(unix.SIGTERM)
+		j.signal(unix.SIGCONT) // a job that was suspended hears the first only now
 	}
-	j.signal(unix.SIGTERM)
-	j.signal(unix.SIGCONT) // a job that was suspended hears the first only now
-	if kill := clock() + int64(grace); j.kill == 0 || kill < j.kill {
+	if kill := clock() + int64(max(grace, 0)); j.kill == 0 || kill < j.kill {
 		j.kill = kill
 		s.soon(kill)
 	}

@@ -8,9 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,11 +23,6 @@ const (
 	// maxWait bounds the loop's sleep while there are deadlines: the clock of leases runs on while the machine sleeps, the
 	// kernel's timeouts do not.
 	maxWait = time.Second
-	// maxStarts is how many jobs are started between two looks at what else happened.
-	maxStarts = 8
-	// stuckFor is how long one fork may take before leases are enforced without waiting for it: an exec from a file system
-	// that hangs does not come back.
-	stuckFor = time.Second
 	// keepEnding is how long an ending that nobody asks for is kept.
 	keepEnding = 24 * time.Hour
 )
@@ -37,19 +30,18 @@ const (
 // errSupervised says that another supervisor serves the folder.
 var errSupervised = errors.New("another supervisor serves this folder")
 
-// supervisor owns the jobs of one worker. All of it belongs to one loop on one locked thread, which forks, reads output,
-// reaps and kills: the kernel ends the jobs when that thread ends (PR_SET_PDEATHSIG). The lock is free only while the loop
-// waits or forks; then [supervisor.watch] may look whether leases have run out.
+// supervisor owns the jobs of one worker. All of it belongs to one loop, which reads output, reaps and kills, and never does
+// what could take long: forks and wiping happen beside it.
 type supervisor struct {
 	dir    string
 	marker string // what the environment of every job of this folder begins with
 	log    *slog.Logger
 
-	mu       sync.Mutex
 	jobs     map[string]*job // by name, until forgotten
 	live     int             // jobs that have not ended
 	due      int64           // clock reading before which no deadline lies; 0: there is none
-	forking  atomic.Int64    // clock reading at which the fork under way began; 0: none is
+	forks    *forks
+	newborn  []*birth // reused by births
 	poll     poller
 	listener int
 	peer     *peer
@@ -73,29 +65,11 @@ type supervisor struct {
 // serves dir already. When ctx ends, so do the jobs. It is what the hidden command "weir supervisor" runs; it writes
 // "ready" and a newline to standard output once it can be reached, and then gives standard output up.
 func Supervise(ctx context.Context, dir string) error {
-	var err error
-	offMain(func() { err = supervise(ctx, dir) })
+	err := supervise(ctx, dir)
 	if errors.Is(err, errSupervised) {
 		return nil
 	}
 	return err
-}
-
-// offMain runs f on a locked thread that is not the process's first: orphans are adopted by the first, so that the jobs,
-// children of the other, are not listed among them.
-func offMain(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			offMain(f)
-			return
-		}
-		f()
-	}()
-	<-done
 }
 
 func supervise(ctx context.Context, dir string) (err error) {
@@ -110,11 +84,10 @@ func supervise(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer s.close()
-	stop := context.AfterFunc(ctx, s.poll.wake)
+	stop := context.AfterFunc(ctx, s.poll.ring)
 	defer stop()
 	watched, unwatch := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	wg.Go(func() { s.watch(watched) })
 	wg.Go(func() { s.folders.wipe(watched.Done()) })
 	defer wg.Wait()
 	defer unwatch()
@@ -159,6 +132,7 @@ func newSupervisor(dir string) (s *supervisor, err error) {
 	if err := s.load(); err != nil {
 		return s, err
 	}
+	s.forks = newForks(s.poll.ring)
 	s.orphans = adoptOrphans()
 	s.cgroups = newCgroups(s.marker, s.log)
 	if s.listener, err = listen(dir); err != nil {
@@ -220,21 +194,13 @@ func (s *supervisor) load() error {
 
 // run is the loop.
 func (s *supervisor) run(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for {
-		timeout := s.timeout()
-		s.mu.Unlock()
-		events, err := s.poll.wait(timeout)
-		s.mu.Lock()
+		events, err := s.poll.wait(s.timeout())
 		if err != nil {
 			return err
 		}
 		for _, e := range events {
 			s.handle(e)
-		}
-		if s.peer != nil {
-			s.peer.serve(s)
 		}
 		s.tick()
 		if err := s.flush(); err != nil {
@@ -250,6 +216,8 @@ func (s *supervisor) run(ctx context.Context) error {
 func (s *supervisor) handle(e unix.EpollEvent) {
 	src, ok := s.poll.source(e)
 	switch {
+	case s.poll.rang(e):
+		s.births()
 	case !ok: // its descriptor was closed in this round
 	case src.job == nil && src.peer == nil:
 		s.accept()
@@ -265,9 +233,6 @@ func (s *supervisor) handle(e unix.EpollEvent) {
 // timeout is how long the loop may wait for events.
 func (s *supervisor) timeout() time.Duration {
 	wait := time.Duration(-1)
-	if s.peer != nil && s.peer.more {
-		return 0
-	}
 	if s.due != 0 {
 		wait = min(max(time.Duration(s.due-clock()), 0), maxWait)
 	} else if s.live > 0 && s.orphans.any {
@@ -312,7 +277,7 @@ func (s *supervisor) soon(t int64) {
 func (s *supervisor) expire(now int64) {
 	s.due = 0
 	for _, j := range s.jobs {
-		if j.ended {
+		if j.ended || j.pid == 0 {
 			continue
 		}
 		s.enforce(j, now)
@@ -336,30 +301,6 @@ func (s *supervisor) enforce(j *job, now int64) {
 	if j.kill != 0 && now >= j.kill {
 		j.kill = 0
 		j.signal(unix.SIGKILL)
-	}
-}
-
-// watch enforces leases while the loop hangs in a fork.
-func (s *supervisor) watch(ctx context.Context) {
-	ticker := time.NewTicker(stuckFor)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if begun := s.forking.Load(); begun == 0 || clock()-begun < int64(stuckFor) {
-			continue
-		}
-		s.mu.Lock()
-		now := clock()
-		for _, j := range s.jobs {
-			if !j.exited {
-				s.enforce(j, now)
-			}
-		}
-		s.mu.Unlock()
 	}
 }
 
@@ -414,6 +355,9 @@ func (s *supervisor) close() {
 	}
 	if s.peer != nil {
 		s.peer.close(s)
+	}
+	if s.forks != nil {
+		s.forks.close()
 	}
 	if s.listener >= 0 {
 		unlisten(s.dir)
