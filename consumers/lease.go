@@ -21,6 +21,10 @@ var (
 // reportTime is how long a worker goes on trying to record what it knows while NATS is away.
 const reportTime = 10 * time.Minute
 
+// ackTries is how often an acknowledgement is sent until it is confirmed: for about an ack wait, after which the request is
+// delivered again anyway.
+const ackTries = 6
+
 // A lease is the right to a run: the unacknowledged delivery, renewed every third of the ack wait. A renewal that is not
 // confirmed for two thirds of it ends the right: the last third is left for the job to be killed before another worker may
 // start the run.
@@ -110,8 +114,8 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 // is no time left for it.
 func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) error {
 	sent := time.Now()
-	bounded, cancel := context.WithDeadline(ctx, c.lease.until)
-	err := c.Renew(bounded)
+	bounded, cancel := context.WithTimeout(ctx, min(c.lease.wait/6, c.lease.until.Sub(sent)))
+	err := c.Renew(bounded) // sent again when the answer is lost: there is time for several tries
 	cancel()
 	if err == nil {
 		c.lease.confirmed(sent)

@@ -138,11 +138,20 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 	return w.ack(ctx, d)
 }
 
-// ack ends the request. Lost, it is delivered again, and found to be final.
+// ack ends the request. While NATS is away it tries again; what is lost all the same is delivered again, and found to be
+// final.
 func (w *Worker) ack(ctx context.Context, d delivery) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTime)
-	defer cancel()
-	return d.Ack(ctx)
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	for range ackTries {
+		try, cancel := context.WithTimeout(ctx, w.ackWait()/6)
+		err = d.Ack(try)
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // append records e as the run's next event. While NATS is away it tries again until ctx ends: what is known is not thrown

@@ -20,6 +20,8 @@ const (
 	pullExpires = 5 * time.Minute
 	// pullHeartbeat is how often the server says that a waiting pull request is still there. Two missed ones, and it is asked again.
 	pullHeartbeat = 10 * time.Second
+	// firstPause is the time before a pull request that nobody answered is sent again; it doubles up to pullHeartbeat.
+	firstPause = 100 * time.Millisecond
 )
 
 // A Delivery is a run request in this worker's hands. Unless it is acknowledged or renewed within the pool's ack wait, NATS
@@ -140,10 +142,15 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 	}
 	tick := time.NewTicker(pullHeartbeat)
 	defer tick.Stop()
+	var refused <-chan time.Time // when to ask again after the server had nobody to answer
+	pause := firstPause
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-refused:
+			refused, pause = nil, min(2*pause, pullHeartbeat)
+			again(func(pl *pull) bool { return pl.refused })
 		case <-slots:
 			n := 1
 			for more := true; more; {
@@ -172,11 +179,14 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 					}
 					delete(waiting, m.Subject)
 					ask(pl.left)
-				case status == "503": // no such consumer, or no leader for it: wait for the next tick
-					pl.seen = time.Time{}
+				case status == "503": // no such consumer, no leader for it, or not yet: a server that has just started
+					if pl.refused = true; refused == nil {
+						refused = time.After(pause)
+					}
 				}
 				continue
 			}
+			pause = firstPause
 			if pl != nil {
 				pl.seen = time.Now()
 				if pl.left--; pl.left == 0 {
@@ -253,9 +263,9 @@ func (p *Puller) round(ctx context.Context, queues []string, noWait bool) (*Deli
 			case status == "100":
 				silence.Reset(2*pullHeartbeat + pullHeartbeat/2)
 			case m.Reply == "" && status == "503":
-				select { // no leader, or no such queue: not more than once a second
+				select { // no such queue, no leader for it, or not yet: a server that has just started
 				case <-ctx.Done():
-				case <-time.After(time.Second):
+				case <-time.After(5 * firstPause):
 				}
 				return nil, nil
 			case m.Reply == "":
@@ -341,9 +351,10 @@ type inbox struct {
 
 // pull is a request for messages that waits in the server.
 type pull struct {
-	inbox string
-	left  int       // messages it may still bring
-	seen  time.Time // when it last gave a sign of life
+	inbox   string
+	left    int       // messages it may still bring
+	seen    time.Time // when it last gave a sign of life
+	refused bool      // nobody was there to answer it
 }
 
 // newInbox makes one with room for as many messages as may come before the first is read: nats.go drops what does not fit.

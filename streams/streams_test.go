@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -218,6 +219,13 @@ func TestPuller_takesTheQueueWithThePriorityFirst(t *testing.T) {
 	p := createPool(t, c, schemas.Pool{Name: "dev", WorkQueues: []schemas.WorkQueue{{Name: "default"}, {Name: "low", Priority: 5}, {Name: "high", Priority: 1}}})
 	for _, q := range []string{"default", "low", "high", "default", "low", "high"} {
 		submit(t, c, streams.Request{Pool: "dev", Queue: q, Deployment: "hello"})
+	}
+	for counted, deadline := false, time.Now().Add(10*time.Second); !counted; { // a moment after the acknowledgement
+		st, err := c.QueueStatuses(t.Context(), p)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("queue status: got %+v, %v, want depth 2 for each", st, err)
+		}
+		counted = !slices.ContainsFunc(st, func(q streams.QueueStatus) bool { return q.Depth != 2 })
 	}
 	slots := make(chan struct{}, 16)
 	got := pulled(t, c, p, slots)

@@ -20,8 +20,11 @@ const maxCompletedRuns = 50
 // The scripts hand the words over; everything else is decided by the hidden command.
 var completionScripts = map[string]string{
 	"bash": `_weir() {
+  local line=${COMP_LINE:0:COMP_POINT} words
+  read -ra words <<< "$line" # COMP_WORDS is split at the colons of a URL too
+  [[ $line == *" " ]] && words+=("")
   local IFS=$'\n'
-  COMPREPLY=($(weir __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  COMPREPLY=($(weir __complete "${words[@]:1}" 2>/dev/null))
   if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == ":files" ]]; then
     COMPREPLY=()
     compopt -o default
@@ -32,7 +35,7 @@ complete -F _weir weir
 	"zsh": `#compdef weir
 _weir() {
   local -a words_offered
-  words_offered=("${(@f)$(weir __complete "${(@)words[2,$CURRENT]}" 2>/dev/null)}")
+  words_offered=(${(f)"$(weir __complete "${(@)words[2,$CURRENT]}" 2>/dev/null)"})
   if [[ "${words_offered[*]}" == ":files" ]]; then
     _files
   else

@@ -28,4 +28,3 @@ func (e *env) confirm(c *cli.Context, what string) error {
 	}
 	return refusef("nothing was deleted")
 }
-

@@ -74,6 +74,8 @@ func readGlobals(c *cli.Context) (globals, error) {
 
 // connect reaches NATS for one command.
 func (e *env) connect(ctx context.Context) (*streams.Conn, error) {
+	wait := e.startProgress("connecting to NATS")
+	defer wait.end()
 	cfg := e.global.conn
 	cfg.Name = "weir"
 	conn, err := streams.Connect(ctx, cfg)

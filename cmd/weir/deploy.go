@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -53,7 +54,7 @@ func (e *env) deploy(ctx context.Context, c *cli.Context) error {
 			return err
 		}
 	}
-	diff, err := planProject(ctx, conn, project, deploy.Options{Pool: c.String("pool"), Names: names, Types: poolTypes})
+	diff, err := e.planProject(ctx, conn, project, deploy.Options{Pool: c.String("pool"), Names: names, Types: poolTypes})
 	if err != nil {
 		return err
 	}
@@ -101,8 +102,8 @@ func (e *env) loadProject(file string, names []string) (*deploy.Project, error) 
 		known = append(known, d.Name)
 	}
 	for _, name := range names {
-		if err := known404(file, name, known); err != nil {
-			return nil, err
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("%s: %w", file, &streams.NotFoundError{Kind: "deployment", Name: name, Nearest: schemas.Nearest(name, known), Known: known})
 		}
 	}
 	for _, w := range project.Warnings {
@@ -111,17 +112,10 @@ func (e *env) loadProject(file string, names []string) (*deploy.Project, error) 
 	return project, nil
 }
 
-func known404(file, name string, known []string) error {
-	for _, k := range known {
-		if k == name {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s: %w", file, &streams.NotFoundError{Kind: "deployment", Name: name, Nearest: schemas.Nearest(name, known), Known: known})
-}
-
 // planProject finds out what the entry points take and what deploying would change.
-func planProject(ctx context.Context, conn *streams.Conn, project *deploy.Project, opts deploy.Options) (*deploy.Diff, error) {
+func (e *env) planProject(ctx context.Context, conn *streams.Conn, project *deploy.Project, opts deploy.Options) (*deploy.Diff, error) {
+	wait := e.startProgress("looking at the entry points")
+	defer wait.end()
 	if err := project.Describe(ctx, describe, opts.Names...); err != nil {
 		return nil, err
 	}

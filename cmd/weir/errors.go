@@ -20,6 +20,9 @@ const (
 	exitInterrupted  = 130 // Ctrl-C, as shells count it
 )
 
+const exitCodesText = `Exit codes: 0 done, 1 the run did not complete or something unexpected, 2 usage or a bad file, 3 not found,
+4 refused, 5 NATS is not there or cannot serve, a port is taken or the data directory cannot be used, 130 Ctrl-C.`
+
 // usageError says that the command was not written as it must be.
 type usageError struct{ message string }
 

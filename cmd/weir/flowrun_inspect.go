@@ -122,4 +122,3 @@ func stateTable(d runDetails, now time.Time) *table {
 	}
 	return t
 }
-

@@ -50,27 +50,35 @@ func jsonString(s string) json.RawMessage {
 	return b
 }
 
-// typedValue reads text as the parameter schema has the parameter: 0123 is a string where a string is wanted.
+// typedValue reads text as the parameter schema has the parameter: as JSON where its type is allowed, else, where text is
+// allowed, as text. So 0123 and 5 are text for a parameter that takes a string.
 func typedValue(schema json.RawMessage) func(key, text string) (json.RawMessage, error) {
 	properties := properties(schema)
 	return func(key, text string) (json.RawMessage, error) {
-		if kinds := kindsOf(properties[key]); len(kinds) > 0 && slices.Contains(kinds, "string") {
-			// Where anything else is allowed too, JSON that is no text is taken as such: null, 5, [1].
-			if len(kinds) == 1 {
-				return quotedOnce(text), nil
-			}
+		value, err := looseValue(key, text)
+		kinds := kindsOf(properties[key])
+		if err == nil && slices.Contains(kinds, "string") && !slices.ContainsFunc(kinds, func(k string) bool { return isKind(value, k) }) {
+			return jsonString(text), nil
 		}
-		return looseValue(key, text)
+		return value, err
 	}
 }
 
-// quotedOnce is text as a JSON string; one that is written as a JSON string already stays it.
-func quotedOnce(text string) json.RawMessage {
-	var s string
-	if json.Unmarshal([]byte(text), &s) == nil && strings.HasPrefix(text, `"`) {
-		return json.RawMessage(text)
+// isKind tells whether a JSON value may be of a JSON Schema type, by how it begins.
+func isKind(value json.RawMessage, kind string) bool {
+	switch value[0] {
+	case '"':
+		return kind == "string"
+	case '{':
+		return kind == "object"
+	case '[':
+		return kind == "array"
+	case 't', 'f':
+		return kind == "boolean"
+	case 'n':
+		return kind == "null"
 	}
-	return jsonString(text)
+	return kind == "number" || kind == "integer"
 }
 
 func properties(schema json.RawMessage) map[string]json.RawMessage {

@@ -24,6 +24,7 @@ func TestTypedValue_readsTextAsItsType(t *testing.T) {
 		{"rows", "many", `"many"`}, // refused by the schema, with a sentence
 		{"when", "null", `null`},
 		{"when", "today", `"today"`},
+		{"when", "2024", `"2024"`},
 		{"any", `{"a":[1]}`, `{"a":[1]}`},
 		{"any", "a b", `"a b"`},
 		{"unknown", "1", `1`},

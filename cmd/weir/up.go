@@ -75,7 +75,7 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 		conn.Close()
 		err = errors.Join(err, stopServer(srv))
 	}()
-	created, err := deployUp(drain, conn, project)
+	created, err := e.deployUp(drain, conn, project)
 	if err != nil {
 		return err
 	}
@@ -123,11 +123,11 @@ func (e *env) projectOf(cfg upConfig) (*deploy.Project, error) {
 }
 
 // deployUp deploys the project and returns the pools that were created because nobody had them.
-func deployUp(ctx context.Context, conn *streams.Conn, project *deploy.Project) (created []string, err error) {
+func (e *env) deployUp(ctx context.Context, conn *streams.Conn, project *deploy.Project) (created []string, err error) {
 	if project == nil {
 		return nil, nil
 	}
-	diff, err := planProject(ctx, conn, project, deploy.Options{CreateMissingPools: true, Types: poolTypes})
+	diff, err := e.planProject(ctx, conn, project, deploy.Options{CreateMissingPools: true, Types: poolTypes})
 	if err != nil {
 		return nil, err
 	}
@@ -242,8 +242,8 @@ func (e *env) runOnce(ctx context.Context, conn *streams.Conn, cfg upConfig) err
 	}
 	fmt.Fprintf(e.stdout, "\nRun %s of %s on pool %s\n", run.Run, run.Deployment, run.Pool)
 	err = e.watchRun(ctx, conn, run, "table")
-	if ctx.Err() != nil {
-		return nil // told to stop
+	if ctx.Err() != nil && !cfg.once {
+		return nil // told to stop, as up is
 	}
 	return err
 }

@@ -91,4 +91,3 @@ func limit(n int) string {
 	}
 	return strconv.Itoa(n)
 }
-

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,7 +48,16 @@ func open(t testing.TB, dir, code string) runners.Runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
+	t.Cleanup(func() {
+		r.Close()
+		log, _ := os.ReadFile(filepath.Join(dir, "supervisor.log"))
+		for _, bad := range []string{"DATA RACE", "panic", "fatal error", "level=ERROR", " ERROR "} {
+			if strings.Contains(string(log), bad) {
+				t.Errorf("the supervisor's log:\n%s", log)
+				break
+			}
+		}
+	})
 	return r
 }
 

@@ -111,6 +111,7 @@ func (p *peer) serve(s *supervisor) {
 
 // obey serves one frame. An error ends the connection.
 func (s *supervisor) obey(p *peer, f frame) error {
+	s.garbage += frameGarbage + len(f.body)
 	if !p.greeted {
 		return s.greet(p, f)
 	}

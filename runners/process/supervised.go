@@ -20,7 +20,7 @@ type job struct {
 	tag      uint64 // the worker's number for it, while attached
 	attached bool   // the worker wants to hear of it
 
-	pid    int
+	pid    int    // 0 while it is being forked
 	pidfd  int    // -1 once reaped
 	pipes  [2]int // read ends; -1: closed
 	lines  [2]splitter
@@ -70,12 +70,14 @@ func (s *supervisor) start(tag uint64, l *launch) {
 	}
 	s.jobs[j.name] = j
 	s.live++
-	b := &birth{job: j, launch: l, mark: s.marker + l.name, null: s.null}
+	b := &birth{job: j, launch: l, mark: s.marker + l.name, null: s.null, pidfd: -1, pipes: j.pipes}
 	if j.folder, b.err = s.folders.take(); b.err != nil {
 		s.born(b)
 		return
 	}
 	j.group = s.cgroups.make(l)
+	b.folder, b.group = j.folder.path, j.group
+	s.forking++
 	s.forks.start(b)
 }
 
@@ -83,6 +85,7 @@ func (s *supervisor) start(tag uint64, l *launch) {
 func (s *supervisor) births() {
 	born := s.forks.take(s.newborn)
 	for i, b := range born {
+		s.forking--
 		s.born(b)
 		born[i] = nil
 	}
@@ -92,6 +95,8 @@ func (s *supervisor) births() {
 // born makes a forked job part of the loop, or says that it could not be started.
 func (s *supervisor) born(b *birth) {
 	j := b.job
+	j.pid, j.pidfd, j.pipes, j.begun = b.pid, b.pidfd, b.pipes, b.begun
+	j.end.pid, j.end.started = b.pid, b.started
 	if b.err != nil {
 		s.live--
 		delete(s.jobs, j.name)

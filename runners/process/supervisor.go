@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -23,6 +25,12 @@ const (
 	// maxWait bounds the loop's sleep while there are deadlines: the clock of leases runs on while the machine sleeps, the
 	// kernel's timeouts do not.
 	maxWait = time.Second
+	// frameGarbage is about how much memory serving a frame leaves behind, beside the frame itself.
+	frameGarbage = 4 << 10
+	// collectAt is how much of it is left until a quiet moment is used to collect it.
+	collectAt = 16 << 20
+	// memoryLimit makes the runtime collect also in a moment that is not quiet.
+	memoryLimit = 256 << 20
 	// keepEnding is how long an ending that nobody asks for is kept.
 	keepEnding = 24 * time.Hour
 )
@@ -42,6 +50,8 @@ type supervisor struct {
 	due      int64           // clock reading before which no deadline lies; 0: there is none
 	forks    *forks
 	newborn  []*birth // reused by births
+	forking  int      // forks under way
+	garbage  int      // bytes, about, since the last collection
 	poll     poller
 	listener int
 	peer     *peer
@@ -63,7 +73,8 @@ type supervisor struct {
 // Supervise serves the worker whose state folder is dir: it starts its jobs, keeps their output and how they ended, and
 // kills those whose lease runs out. It returns nil once there is neither worker nor job for it, or when another supervisor
 // serves dir already. When ctx ends, so do the jobs. It is what the hidden command "weir supervisor" runs; it writes
-// "ready" and a newline to standard output once it can be reached, and then gives standard output up.
+// "ready" and a newline to standard output once it can be reached, and then gives standard output up. It takes the process for
+// itself: signals, the garbage collector's settings and GOMAXPROCS become its own.
 func Supervise(ctx context.Context, dir string) error {
 	err := supervise(ctx, dir)
 	if errors.Is(err, errSupervised) {
@@ -78,6 +89,12 @@ func supervise(ctx context.Context, dir string) (err error) {
 	ignored := make(chan os.Signal, 1)
 	signal.Notify(ignored, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer signal.Stop(ignored)
+
+	// A thread that forks keeps its processor until the child's exec, and a collection of garbage waits for every such thread.
+	// So there are processors enough for all of them and the loop, and garbage is collected when no fork is under way.
+	runtime.GOMAXPROCS(maxForkers + 4)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 
 	s, err := newSupervisor(dir)
 	if err != nil {
@@ -208,6 +225,10 @@ func (s *supervisor) run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil || s.done() {
 			return nil
+		}
+		if s.garbage >= collectAt && s.forking == 0 {
+			runtime.GC()
+			s.garbage = 0
 		}
 	}
 }
