@@ -270,8 +270,8 @@ func redact(urls string) string {
 // older compares versions of the form 2.15.2 or 2.15.0-dev.
 func older(v, than string) bool {
 	var a, b [3]int
-	fmt.Sscanf(v, "%d.%d.%d", &a[0], &a[1], &a[2])
-	fmt.Sscanf(than, "%d.%d.%d", &b[0], &b[1], &b[2])
+	_, _ = fmt.Sscanf(v, "%d.%d.%d", &a[0], &a[1], &a[2])
+	_, _ = fmt.Sscanf(than, "%d.%d.%d", &b[0], &b[1], &b[2])
 	for i := range a {
 		if a[i] != b[i] {
 			return a[i] < b[i]

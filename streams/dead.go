@@ -26,8 +26,12 @@ func (d *Delivery) Bury(ctx context.Context, reason schemas.Reason, message stri
 		msg.Header[headerOriginal+k] = v
 	}
 	for _, h := range [][2]string{
-		{headerDeadReason, string(reason)}, {headerDeadMessage, oneLine(message)}, {headerDeadSubject, d.msg.Subject},
-		{headerDeadSequence, strconv.FormatUint(d.Sequence, 10)}, {headerDeadRun, d.Run}, {headerDeadTime, d.Requested.Format(time.RFC3339Nano)},
+		{headerDeadReason, string(reason)},
+		{headerDeadMessage, oneLine(message)},
+		{headerDeadSubject, d.msg.Subject},
+		{headerDeadSequence, strconv.FormatUint(d.Sequence, 10)},
+		{headerDeadRun, d.Run},
+		{headerDeadTime, d.Requested.Format(time.RFC3339Nano)},
 		{jetstream.MsgIDHeader, poolStream(d.Pool) + "-" + strconv.FormatUint(d.Sequence, 10) + "-" + d.Requested.Format(time.RFC3339Nano)},
 	} {
 		msg.Header.Set(h[0], h[1])

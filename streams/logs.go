@@ -110,19 +110,12 @@ func (c *Conn) ReadLogs(ctx context.Context, run string, follow bool, each func(
 		return c.stored(ctx, filter, each)
 	}
 	// A worker stores a run's last line before its final state: what is stored when that state is read is all there is.
-	ended := make(chan error, 1)
-	go func() {
-		ended <- c.WatchRun(ctx, run, func(Recorded) error { return nil })
-	}()
 	var seen uint64
 	live, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		select {
-		case <-ended:
-			stop()
-		case <-live.Done():
-		}
+		defer stop()
+		_ = c.WatchRun(ctx, run, func(Recorded) error { return nil }) // cut short, what is stored by then is read
 	}()
 	line := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		seen = meta.Sequence.Stream

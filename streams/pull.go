@@ -239,7 +239,7 @@ func (p *Puller) round(ctx context.Context, queues []string, noWait bool) (*Deli
 	in := newInbox(p.conn, 4*len(queues)+64)
 	defer func() { in.close(p.giveBack) }()
 	if err := in.open(); err != nil {
-		return nil, nil //nolint:nilerr // the connection is closed: ctx ends soon
+		return nil, nil // the connection is closed: ctx ends soon
 	}
 	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
 	defer p.conn.NC.RemoveStatusListener(reconnected)

@@ -121,8 +121,8 @@ func TestFault_killedWorkersRunGoesOnWithAnother(t *testing.T) {
 	serverOn(t, dir, address)
 	mustRun(t, dir, "--server", url, "deploy")
 	a := startWorkerOn(t, url, "a")
-	mustRun(t, dir, "--server", url, "deployment", "run", "job")
-	a.await(t, "run is running")
+	first := start(t, dir, "--server", url, "deployment", "run", "job", "--watch")
+	first.await(t, "Running")
 	a.signal(t, syscall.SIGKILL)
 	<-a.ended
 	startWorkerOn(t, url, "b")

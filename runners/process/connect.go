@@ -147,7 +147,7 @@ func (r *runner) spawn(ctx context.Context) (pid int, err error) {
 	_ = cmd.Process.Release()
 	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Now()) })
 	defer stop()
-	line, err := bufio.NewReader(ready).ReadString('\n')
+	line, _ := bufio.NewReader(ready).ReadString('\n')
 	switch {
 	case line == "ready\n":
 		return pid, nil

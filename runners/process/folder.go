@@ -104,7 +104,7 @@ func wipe(path string) {
 	}
 	_ = filepath.WalkDir(path, func(p string, e os.DirEntry, err error) error {
 		if e != nil && e.IsDir() {
-			os.Chmod(p, 0o700)
+			_ = os.Chmod(p, 0o700)
 		}
 		return nil
 	})

@@ -185,6 +185,6 @@ func (r *runner) launch(spec *runners.Spec, job *Job) (*launch, error) {
 		own = append(own, "PYTHONUNBUFFERED=1")
 	}
 	l.env = overlay(r.base, vars, own)
-	l.path, err = program(l.argv[0], variable(l.env, "PATH"), l.dir)
+	l.path, err = program(l.argv[0], variable(l.env, "PATH"))
 	return l, err
 }

@@ -17,9 +17,9 @@ func refused(format string, args ...any) error {
 	return runners.Permanent(schemas.ReasonStartFailed, fmt.Errorf(format, args...))
 }
 
-// program finds what name means: a name with a slash is a path, taken from dir; another is looked up in path, the job's own
+// program finds what name means: a name with a slash is a path, from the job's folder; another is looked up in path, the job's own
 // PATH.
-func program(name, path, dir string) (string, error) {
+func program(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
 	}

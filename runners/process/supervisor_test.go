@@ -111,7 +111,7 @@ func TestWorker_killedFindsItsJobRunning(t *testing.T) {
 func TestWorker_frozenLosesItsJobWhenTheLeaseEnds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	worker, lines := startWorker(t, dir, shell("trap '' TERM; sleep 1000 & echo $$; wait"), 700*time.Millisecond)
+	worker, lines := startWorker(t, dir, shell("trap '' TERM; sleep 1000 & echo $$; wait"), 2*time.Second)
 	if !lines.Scan() {
 		t.Fatal("the worker's job did not start")
 	}

@@ -109,7 +109,7 @@ func (b *bench) startSpec(t *testing.T, spec runners.Spec) runners.Execution {
 	if err != nil {
 		t.Fatalf("start: %v", err)
 	}
-	t.Cleanup(func() { e.Stop(patient(t), 0) })
+	t.Cleanup(func() { _ = e.Stop(patient(t), 0) })
 	return e
 }
 
@@ -272,12 +272,21 @@ func waitContext(t *testing.T, b *bench) {
 	}
 }
 
+// warm runs a job, so that whatever the runner sets up at its first start is there.
+func (b *bench) warm(t *testing.T) {
+	t.Helper()
+	spec := b.spec("exit 0", NewRecorder())
+	spec.Name += "-warm"
+	wait(t, b.startSpec(t, spec))
+}
+
 func leaseRunsOut(t *testing.T, b *bench) {
 	if !b.Leases {
 		t.Skip("executions of this runner have no lease of their own")
 	}
+	b.warm(t)
 	spec := b.spec("trap '' TERM HUP; sleep 600 & wait; wait", NewRecorder())
-	spec.Lease = time.Now().Add(300 * time.Millisecond)
+	spec.Lease = time.Now().Add(time.Second)
 	res := wait(t, b.startSpec(t, spec))
 	if res.Reason != schemas.ReasonLeaseLost || res.Signal != "SIGKILL" {
 		t.Errorf("got reason %q, signal %q, want lease_lost, SIGKILL", res.Reason, res.Signal)
@@ -291,8 +300,9 @@ func leaseExtended(t *testing.T, b *bench) {
 	if !b.Leases {
 		t.Skip("executions of this runner have no lease of their own")
 	}
-	spec := b.spec("sleep 1; exit 3", NewRecorder())
-	spec.Lease = time.Now().Add(500 * time.Millisecond)
+	b.warm(t)
+	spec := b.spec("sleep 2; exit 3", NewRecorder())
+	spec.Lease = time.Now().Add(time.Second)
 	e := b.startSpec(t, spec)
 	if err := e.(runners.Leased).Lease(time.Now().Add(Patience)); err != nil {
 		t.Fatalf("lease: %v", err)
