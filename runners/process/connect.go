@@ -45,7 +45,7 @@ func (r *runner) connect(ctx context.Context) (*link, error) {
 	for {
 		conn, rest, err := dial(ctx, r.config.Dir)
 		if err == nil {
-			k := newLink(conn, rest, started)
+			k := newLink(conn, rest, r.config.Dir, started)
 			r.link.Store(k)
 			return k, nil
 		}
@@ -117,6 +117,18 @@ func dial(ctx context.Context, dir string) (conn *net.UnixConn, rest []byte, err
 			return nil, nil, &versionError{pid: pid, version: version}
 		}
 		return c.(*net.UnixConn), buf[n:], c.SetDeadline(time.Time{})
+	}
+}
+
+// awaitLock takes the lock of a folder whose supervisor has just ended. A child between fork and exec may hold it a little
+// longer.
+func awaitLock(dir string) (*os.File, error) {
+	const within, step = time.Second, 2 * time.Millisecond
+	for deadline := time.Now().Add(within); ; <-time.After(step) {
+		lock, err := lockFolder(dir)
+		if err == nil || !errors.Is(err, errSupervised) || time.Now().After(deadline) {
+			return lock, err
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ func (s *supervisor) timeout() time.Duration {
 			wait = w
 		}
 	}
-	if s.peer == nil && s.live == 0 {
+	if len(s.peers) == 0 && s.live == 0 {
 		if w := max(time.Until(s.idle.Add(idleFor)), 0); wait < 0 || w < wait {
 			wait = w
 		}

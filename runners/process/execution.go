@@ -74,7 +74,7 @@ func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
 func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 	select {
 	case <-e.done:
-		return nil
+		return e.err
 	default:
 	}
 	e.link.send(func(b []byte) []byte { return appendNamed(b, kindStop, e.tag, e.name, int64(grace)) })

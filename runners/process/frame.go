@@ -26,6 +26,7 @@ const (
 	kindStarted kind = 'p' // PID, start time
 	kindRefused kind = 'r' // errno: the job could not be started
 	kindUnknown kind = 'u' // no execution of that name
+	kindMoved   kind = 'm' // another worker has asked for the execution and holds it now
 	kindOutput  kind = 'o' // offset of the first record, then records
 	kindEnded   kind = 'e' // an ending
 )

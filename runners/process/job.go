@@ -46,6 +46,9 @@ func parseJob(b json.RawMessage) (*Job, error) {
 		if name == "" || strings.ContainsAny(name, "=\x00") {
 			return nil, fmt.Errorf("job configuration: env %q cannot name a variable", name)
 		}
+		if slices.Contains(ownVariables, name) {
+			return nil, fmt.Errorf("job configuration: env %s is set by weir itself: choose another name", name)
+		}
 		if strings.IndexByte(v.text, 0) >= 0 {
 			return nil, fmt.Errorf("job configuration: env %s holds a zero byte, which no environment can", name)
 		}

@@ -16,10 +16,14 @@ import (
 // errClosed is what a closed runner answers. The executions go on.
 var errClosed = errors.New("the process runner is closed")
 
+// errMoved says that another worker of the same folder holds the execution now. It goes on.
+var errMoved = errors.New("another worker of the same name has taken the execution over")
+
 // link is the worker's connection to its supervisor. A link that broke is not mended: its executions are gone, and the
 // runner makes a new one.
 type link struct {
 	conn *net.UnixConn
+	dir  string
 	pid  int            // the supervisor's, if this worker started it
 	wg   sync.WaitGroup // the receiver
 
@@ -39,8 +43,8 @@ type link struct {
 	}
 }
 
-func newLink(conn *net.UnixConn, rest []byte, pid int) *link {
-	k := &link{conn: conn, pid: pid, tags: map[uint64]*execution{}, names: map[string]*execution{}, closed: make(chan struct{})}
+func newLink(conn *net.UnixConn, rest []byte, dir string, pid int) *link {
+	k := &link{conn: conn, dir: dir, pid: pid, tags: map[uint64]*execution{}, names: map[string]*execution{}, closed: make(chan struct{})}
 	k.wg.Go(func() { k.receive(rest) })
 	return k
 }
@@ -163,11 +167,28 @@ func (k *link) receive(rest []byte) {
 		}
 		n, err := k.conn.Read(buf[len(buf):cap(buf)])
 		if err != nil {
-			k.end(fmt.Errorf("the supervisor is gone: %w", runners.ErrGone))
+			k.end(k.bury())
 			return
 		}
 		buf = buf[:len(buf)+n]
 	}
+}
+
+// bury says what the end of the connection means. A supervisor that is dead has given its folder's lock back: then what its
+// jobs had started is killed here, so that gone means gone.
+func (k *link) bury() error {
+	if err := k.cause(); err != nil {
+		return err
+	}
+	lock, err := awaitLock(k.dir)
+	if err != nil {
+		return fmt.Errorf("the supervisor has ended the connection: %w", err)
+	}
+	defer lock.Close()
+	if err := sweep(marker(k.dir)); err != nil {
+		return fmt.Errorf("the supervisor is gone: %w", err)
+	}
+	return fmt.Errorf("the supervisor is gone: %w", runners.ErrGone)
 }
 
 // take serves one frame.
@@ -208,6 +229,9 @@ func (k *link) take(f frame) error {
 		errno, message := r.int(), r.text()
 		k.leave(e)
 		e.fail(explain(e.launch, syscall.Errno(errno), message))
+	case kindMoved:
+		k.leave(e)
+		e.lose(errMoved)
 	case kindUnknown:
 		k.leave(e)
 		e.fail(fmt.Errorf("find %s: %w", e.name, runners.ErrGone))

@@ -2,12 +2,14 @@ package process
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// peer is the worker's connection, as the supervisor has it.
+// peer is a worker's connection, as the supervisor has it. There may be several: a worker that lets its jobs finish, or one
+// that is frozen, beside its successor. Each job is held by the one that asked for it last.
 type peer struct {
 	fd      int
 	in      []byte // read, not yet served: in[at:]
@@ -15,6 +17,8 @@ type peer struct {
 	out     []byte
 	blocked bool // the socket takes no more; epoll tells when it does
 	greeted bool
+	gone    bool
+	behind  []*job // jobs with output that waits for room
 }
 
 const (
@@ -24,7 +28,7 @@ const (
 	outLimit = 1 << 20
 )
 
-// accept takes a new worker. The one before it is let go: of two, the newer knows better.
+// accept takes a new worker.
 func (s *supervisor) accept() {
 	fd, _, err := unix.Accept4(s.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 	if err != nil {
@@ -35,29 +39,29 @@ func (s *supervisor) accept() {
 		unix.Close(fd)
 		return
 	}
-	if s.peer != nil {
-		s.peer.close(s)
-	}
 	p := &peer{fd: fd}
 	if err := s.poll.add(fd, unix.EPOLLIN, source{peer: p}); err != nil {
 		s.log.Error("worker cannot be served", "err", err)
 		unix.Close(fd)
 		return
 	}
-	s.peer, s.leaving = p, false
+	s.peers, s.leaving = append(s.peers, p), false
 }
 
 // close lets the worker go. Its jobs go on, their output is kept.
 func (p *peer) close(s *supervisor) {
-	if s.peer != p {
+	if p.gone {
 		return
 	}
+	p.gone, p.behind = true, nil
 	s.poll.drop(p.fd)
-	s.peer, s.behind = nil, nil
+	s.peers = slices.DeleteFunc(slices.Clone(s.peers), func(o *peer) bool { return o == p })
 	for _, j := range s.jobs {
-		j.attached, j.behind, j.told = false, false, false
-		if j.ended {
-			j.spool.rest()
+		if j.peer == p {
+			j.peer, j.behind, j.told = nil, false, false
+			if j.ended {
+				j.spool.rest()
+			}
 		}
 	}
 }
@@ -92,7 +96,7 @@ func (p *peer) ready(s *supervisor, events uint32) {
 
 // serve does what the waiting frames ask for.
 func (p *peer) serve(s *supervisor) {
-	for s.peer == p {
+	for !p.gone {
 		f, n, err := nextFrame(p.in[p.at:])
 		if err == nil && n > 0 {
 			p.at += n
@@ -118,7 +122,7 @@ func (s *supervisor) obey(p *peer, f frame) error {
 	if f.kind == kindStart {
 		l, err := readLaunch(f)
 		if err == nil {
-			s.start(f.tag, l)
+			s.start(p, f.tag, l)
 		}
 		return err
 	}
@@ -127,7 +131,7 @@ func (s *supervisor) obey(p *peer, f frame) error {
 	case kindAttach:
 		name := r.text()
 		if j := s.jobs[name]; j != nil {
-			s.attach(j, f.tag)
+			s.attach(j, p, f.tag)
 		} else {
 			p.out = appendFrame(p.out, kindUnknown, f.tag)
 		}
@@ -137,7 +141,7 @@ func (s *supervisor) obey(p *peer, f frame) error {
 		}
 	case kindAck:
 		name, offset := r.text(), r.int()
-		if j := s.jobs[name]; j != nil {
+		if j := s.jobs[name]; j != nil && j.peer == p {
 			if err := j.spool.ack(min(offset, j.sent)); err != nil {
 				s.log.Error("delivered output may come again", "execution", name, "err", err)
 			}
@@ -148,13 +152,13 @@ func (s *supervisor) obey(p *peer, f frame) error {
 		}
 	case kindLease:
 		name, until := r.text(), r.int()
-		if j := s.jobs[name]; j != nil && !j.lost && !j.ended {
+		if j := s.jobs[name]; j != nil && j.peer == p && !j.lost && !j.ended {
 			j.lease = until
 			s.soon(until)
 		}
 	case kindStop:
 		name, grace := r.text(), r.int()
-		if j := s.jobs[name]; j != nil {
+		if j := s.jobs[name]; j != nil && j.peer == p {
 			s.stop(j, time.Duration(grace))
 		}
 	case kindClose:
@@ -182,38 +186,42 @@ func (s *supervisor) greet(p *peer, f frame) error {
 	return nil
 }
 
-// attach tells the worker of a job and sends it what it has not delivered.
-func (s *supervisor) attach(j *job, tag uint64) {
-	j.tag, j.attached, j.told, j.sent = tag, true, false, j.spool.acked
+// attach gives a job to a worker, tells it of its start and sends it what was not delivered. The worker that had it is told.
+func (s *supervisor) attach(j *job, p *peer, tag uint64) {
+	if j.peer != nil {
+		j.peer.out = appendFrame(j.peer.out, kindMoved, j.tag)
+		j.peer.behind = slices.DeleteFunc(j.peer.behind, func(o *job) bool { return o == j })
+	}
+	j.peer, j.tag, j.told, j.behind, j.sent = p, tag, false, false, j.spool.acked
 	if j.pid == 0 {
 		return // it is being forked: the rest follows
 	}
-	s.peer.out = appendFrame(s.peer.out, kindStarted, tag, int64(j.pid), j.end.started)
+	p.out = appendFrame(p.out, kindStarted, tag, int64(j.pid), j.end.started)
 	s.pump(j)
 }
 
 // room tells whether more of j's output may be sent now.
 func (s *supervisor) room(j *job) bool {
-	return len(s.peer.out) < outLimit && j.sent-j.spool.acked < window
+	return len(j.peer.out) < outLimit && j.sent-j.spool.acked < window
 }
 
 func (s *supervisor) sendBlock(j *job, block []byte) {
-	b, mark := openFrame(s.peer.out, kindOutput, j.tag)
+	b, mark := openFrame(j.peer.out, kindOutput, j.tag)
 	b = appendInt(b, j.sent)
-	s.peer.out = closeFrame(append(b, block...), mark)
+	j.peer.out = closeFrame(append(b, block...), mark)
 	j.sent += int64(len(block))
 }
 
 // pump sends what is kept and not sent, as far as there is room, and then the ending.
 func (s *supervisor) pump(j *job) {
-	if !j.attached || j.told {
+	if j.peer == nil || j.told {
 		return
 	}
 	for j.sent < j.spool.size {
 		if !s.room(j) {
 			if !j.behind {
 				j.behind = true
-				s.behind = append(s.behind, j)
+				j.peer.behind = append(j.peer.behind, j)
 			}
 			return
 		}
@@ -229,7 +237,7 @@ func (s *supervisor) pump(j *job) {
 	j.behind = false
 	if j.ended {
 		j.told = true
-		s.peer.out = appendEnding(s.peer.out, kindEnded, j.tag, j.name, j.number, &j.end)
+		j.peer.out = appendEnding(j.peer.out, kindEnded, j.tag, j.name, j.number, &j.end)
 	}
 }
 
@@ -262,9 +270,9 @@ func (p *peer) flush(s *supervisor) {
 		} else {
 			p.out = append(p.out[:0], p.out[n:]...)
 		}
-		if len(s.behind) > 0 && len(p.out) < outLimit {
-			waiting := s.behind
-			s.behind = nil
+		if len(p.behind) > 0 && len(p.out) < outLimit {
+			waiting := p.behind
+			p.behind = nil
 			for _, j := range waiting {
 				j.behind = false
 				s.pump(j)

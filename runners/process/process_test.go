@@ -34,6 +34,10 @@ func TestConform(t *testing.T) {
 // abandon is the death of a worker, as the supervisor sees it.
 func abandon(r runners.Runner) {
 	k := r.(*runner).link.Load()
+	k.mu.Lock()
+	k.ended = errClosed // without a goodbye
+	close(k.closed)
+	k.mu.Unlock()
 	k.conn.Close()
 	k.wg.Wait()
 }

@@ -43,6 +43,7 @@ func TestStart_saysWhatCannotStart(t *testing.T) {
 		{`{"command":"/bin/true","env":{"X":{"from_env":"NO_SUCH_VARIABLE"}}}`, "", "resolve env X: the worker's environment has no NO_SUCH_VARIABLE"},
 		{`{"command":"/bin/true","env":{"X":{"from_file":"/no/secret"}}}`, "", "resolve env X: open /no/secret: no such file"},
 		{fmt.Sprintf(`{"command":"/bin/true","env":{"X":%q}}`, strings.Repeat("x", 140_000)), "", "longer than Linux takes"},
+		{`{"command":"/bin/true","env":{"WEIR_RESULT_FILE":"/etc/passwd"}}`, "", "env WEIR_RESULT_FILE is set by weir itself"},
 		{`{"command":"/bin/true","cpu":-1}`, "", "want a whole number above 0"},
 		{`{}`, "", "neither a command nor an entrypoint"},
 		{`{}`, "flow.py", `entrypoint "flow.py" is not file.py:function`},
@@ -72,7 +73,7 @@ func TestStart_environmentIsTheWorkersWithoutItsSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := runnertest.NewRecorder()
-	job := fmt.Sprintf(`{"command":["/usr/bin/env"],"env":{"OVER":"job's","A":{"from_env":"TOKEN"},"B":{"from_file":%q},"WEIR_RUN_ID":"forged"}}`, file)
+	job := fmt.Sprintf(`{"command":["/usr/bin/env"],"env":{"OVER":"job's","A":{"from_env":"TOKEN"},"B":{"from_file":%q}}}`, file)
 	run(t, open(t, t.TempDir(), ""), spec("job", job, out))
 	got := map[string]string{}
 	for _, line := range out.Lines("") {

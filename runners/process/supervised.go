@@ -15,10 +15,10 @@ import (
 
 // job is one execution as its supervisor has it. All of it belongs to the supervisor's loop.
 type job struct {
-	name     string
-	number   int64  // names its spool file
-	tag      uint64 // the worker's number for it, while attached
-	attached bool   // the worker wants to hear of it
+	name   string
+	number int64  // names its spool file
+	peer   *peer  // the worker that holds it; nil: none does
+	tag    uint64 // that worker's number for it
 
 	pid    int    // 0 while it is being forked
 	pidfd  int    // -1 once reaped
@@ -30,8 +30,8 @@ type job struct {
 
 	spool  *spool
 	sent   int64 // bytes of records given to the worker's connection
-	behind bool  // it is in the supervisor's list of those that wait for room
-	told   bool  // the ending was given to the worker's connection
+	behind bool  // it is in its worker's list of those that wait for room
+	told   bool  // the ending was given to that connection
 
 	lease  int64 // clock reading past which it is killed; 0: never
 	kill   int64 // clock reading at which a stop's grace ends; 0: none runs
@@ -55,14 +55,14 @@ const (
 )
 
 // start has a job forked, or attaches to the one that has its name.
-func (s *supervisor) start(tag uint64, l *launch) {
+func (s *supervisor) start(p *peer, tag uint64, l *launch) {
 	if j := s.jobs[l.name]; j != nil {
-		s.attach(j, tag)
+		s.attach(j, p, tag)
 		return
 	}
 	s.number++
 	j := &job{
-		name: l.name, number: s.number, tag: tag, attached: true, pidfd: -1, pipes: [2]int{-1, -1}, lease: l.lease,
+		name: l.name, number: s.number, peer: p, tag: tag, pidfd: -1, pipes: [2]int{-1, -1}, lease: l.lease,
 		spool: &spool{path: spoolPath(s.dir, s.number)},
 	}
 	for i := range j.lines {
@@ -101,10 +101,10 @@ func (s *supervisor) born(b *birth) {
 		s.live--
 		delete(s.jobs, j.name)
 		s.discard(j)
-		if j.attached {
+		if p := j.peer; p != nil {
 			errno, _ := errors.AsType[syscall.Errno](b.err)
-			out, mark := openFrame(s.peer.out, kindRefused, j.tag)
-			s.peer.out = closeFrame(appendText(appendInt(out, int64(errno)), b.err.Error()), mark)
+			out, mark := openFrame(p.out, kindRefused, j.tag)
+			p.out = closeFrame(appendText(appendInt(out, int64(errno)), b.err.Error()), mark)
 		}
 		return
 	}
@@ -113,8 +113,8 @@ func (s *supervisor) born(b *birth) {
 	if j.pipes[0] >= 0 {
 		s.young = append(s.young, j)
 	}
-	if j.attached {
-		s.peer.out = appendFrame(s.peer.out, kindStarted, j.tag, int64(j.pid), j.end.started)
+	if p := j.peer; p != nil {
+		p.out = appendFrame(p.out, kindStarted, j.tag, int64(j.pid), j.end.started)
 	}
 	if err := s.poll.add(j.pidfd, unix.EPOLLIN, source{job: j, stream: -1}); err != nil {
 		s.log.Error("job cannot be watched", "execution", j.name, "err", err)
@@ -216,7 +216,7 @@ func (s *supervisor) output(j *job, block []byte) {
 		return
 	}
 	switch {
-	case !j.attached || j.behind:
+	case j.peer == nil || j.behind:
 	case j.sent == at && s.room(j):
 		s.sendBlock(j, block)
 	default:

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,7 +55,7 @@ type supervisor struct {
 	garbage  int      // bytes, about, since the last collection
 	poll     poller
 	listener int
-	peer     *peer
+	peers    []*peer
 	journal  *journal
 	folders  *folders
 	orphans  orphans
@@ -62,7 +63,6 @@ type supervisor struct {
 	null     int // /dev/null
 	number   int64
 	young    []*job // whose pipes are not watched yet, oldest first
-	behind   []*job // with output that waits for room
 	buf      []byte // what one read takes
 	block    []byte // what one read becomes
 	leaving  bool   // the worker has said that it stops
@@ -261,8 +261,8 @@ func (s *supervisor) flush() error {
 			s.log.Error("endings are not on disk", "err", err)
 		}
 	}
-	if s.peer != nil {
-		s.peer.flush(s)
+	for _, p := range s.peers {
+		p.flush(s)
 	}
 	return nil
 }
@@ -270,7 +270,7 @@ func (s *supervisor) flush() error {
 func (s *supervisor) rewriteJournal() error {
 	old := time.Now().Add(-keepEnding).UnixNano()
 	for _, j := range s.jobs {
-		if j.ended && j.end.ended < old && !j.attached {
+		if j.ended && j.end.ended < old && j.peer == nil {
 			s.forget(j)
 		}
 	}
@@ -288,7 +288,7 @@ func (s *supervisor) rewriteJournal() error {
 
 // done tells whether nothing is left to do here.
 func (s *supervisor) done() bool {
-	if s.peer != nil || s.live > 0 {
+	if len(s.peers) > 0 || s.live > 0 {
 		s.idle = time.Now()
 		return false
 	}
@@ -300,8 +300,8 @@ func (s *supervisor) close() {
 	for _, j := range s.jobs {
 		j.signal(unix.SIGKILL)
 	}
-	if s.peer != nil {
-		s.peer.close(s)
+	for _, p := range slices.Clone(s.peers) {
+		p.close(s)
 	}
 	if s.forks != nil {
 		s.forks.close()

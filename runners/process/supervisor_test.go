@@ -144,16 +144,38 @@ func TestSupervisor_killedTakesItsJobsAlong(t *testing.T) {
 	if _, err := e.Wait(patient(t)); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("wait = %v, want ErrGone", err)
 	}
-	pid, _ := strconv.Atoi(e.ID())
-	awaitEnd(t, pid)
+	if got := running(t, word); len(got) > 0 {
+		t.Errorf("processes %v of the job are running though it is gone", got)
+	}
 	if _, err := r.Find(patient(t), "job", nowhere{}); !errors.Is(err, runners.ErrGone) {
+		t.Errorf("find = %v, want ErrGone", err)
+	}
+	if res := run(t, r, spec("next", shell("exit 4"), nowhere{})); res.ExitCode != 4 {
+		t.Errorf("the next supervisor's job: got code %d, want 4", res.ExitCode)
+	}
+}
+
+func TestSupervisor_killedWithItsWorkerLeavesNothingToTheNext(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	word := fmt.Sprintf("31536000.%d", time.Now().UnixNano())
+	worker, lines := startWorker(t, dir, shell("sleep "+word+" & (setsid sleep "+word+" &); echo $PPID; wait"), time.Hour)
+	if !lines.Scan() {
+		t.Fatal("the worker's job did not start")
+	}
+	supervisor, err := strconv.Atoi(lines.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker.Process.Signal(syscall.SIGKILL)
+	worker.Wait()
+	syscall.Kill(supervisor, syscall.SIGKILL)
+	awaitEnd(t, supervisor)
+	if _, err := open(t, dir, "").Find(patient(t), "job", nowhere{}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want ErrGone", err)
 	}
 	if got := running(t, word); len(got) > 0 {
 		t.Errorf("processes %v of the job are running beside the next supervisor", got)
-	}
-	if res := run(t, r, spec("next", shell("exit 4"), nowhere{})); res.ExitCode != 4 {
-		t.Errorf("the next supervisor's job: got code %d, want 4", res.ExitCode)
 	}
 }
 
@@ -261,6 +283,41 @@ func TestClose_leavesJobsRunning(t *testing.T) {
 	}
 	if res, err := second.Wait(patient(t)); err != nil || res.ExitCode != 3 {
 		t.Errorf("wait = code %d, %v, want 3", res.ExitCode, err)
+	}
+}
+
+func TestWorker_successorTakesOverWhatItAsksFor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old := open(t, dir, "")
+	stays, err := old.Start(patient(t), spec("stays", shell("sleep 1; exit 4"), nowhere{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	goes, err := old.Start(patient(t), spec("goes", shell("exec sleep 1000"), nowhere{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := open(t, dir, "").Find(patient(t), "goes", nowhere{})
+	if err != nil || taken.ID() != goes.ID() {
+		t.Fatalf("find = %v, want the same execution", err)
+	}
+	if _, err := goes.Wait(patient(t)); !errors.Is(err, errMoved) || errors.Is(err, runners.ErrGone) {
+		t.Errorf("wait of the worker before = %v, want errMoved", err)
+	}
+	if err := goes.Stop(patient(t), 0); !errors.Is(err, errMoved) {
+		t.Errorf("stop by the worker before = %v, want errMoved", err)
+	}
+	if res, err := stays.Wait(patient(t)); err != nil || res.ExitCode != 4 {
+		t.Errorf("wait for what was not taken = code %d, %v, want 4", res.ExitCode, err)
+	}
+	ctx, cancel := context.WithTimeout(patient(t), 50*time.Millisecond)
+	defer cancel()
+	if _, err := taken.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("wait = %v, want that the job runs on", err)
+	}
+	if err := taken.Stop(patient(t), 0); err != nil {
+		t.Error(err)
 	}
 }
 
