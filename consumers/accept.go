@@ -31,6 +31,15 @@ type job struct {
 
 func (j job) expired(now time.Time) bool { return !j.expires.IsZero() && now.After(j.expires) }
 
+// size is about what the job adds to each of its events, in bytes.
+func (j job) size() int {
+	n := len(j.parameters) + len(j.parent)
+	for _, t := range j.tags {
+		n += len(t) + 3
+	}
+	return n
+}
+
 // A rejection says why a request can never be run. Its text is for the one who sent it.
 type rejection struct{ why string }
 
@@ -64,6 +73,9 @@ func (w *Worker) accept(ctx context.Context, d delivery) (job, error) {
 	j, err := deployment.job(w.config.renderer(), request)
 	if err != nil {
 		return job{}, rejectf("%s", err)
+	}
+	if size, room := j.size(), int(w.conn.NC.MaxPayload())-4<<10; size > room {
+		return job{}, rejectf("the run's parameters and tags have %d bytes together, this NATS takes %d: keep large data in a file or object store", size, room)
 	}
 	if j.expires.IsZero() && deployment.record.ExpiresAfter > 0 {
 		j.expires = d.Requested.Add(time.Duration(deployment.record.ExpiresAfter))

@@ -137,12 +137,18 @@ func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) er
 // are let go, for the next worker to find.
 func (w *Worker) abandon(c *claim, exec runners.Execution, why error) {
 	w.Logger.Warn("run is given up", "run", c.Run, "attempt", c.attempt, "err", why)
-	if _, ok := exec.(runners.Leased); !ok {
+	leased, ok := exec.(runners.Leased)
+	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), reportTime)
 	defer cancel()
-	if err := exec.Stop(ctx, 0); err != nil {
+	// Not Stop: whoever finds it later must see lease_lost, not a job that failed by a signal.
+	err := leased.Lease(time.Now())
+	if err == nil {
+		_, err = exec.Wait(ctx)
+	}
+	if err != nil {
 		w.Logger.Error("execution could not be stopped", "run", c.Run, "err", err)
 	}
 }

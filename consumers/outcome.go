@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
@@ -42,7 +43,17 @@ func (o outcome) retry(attempt int) outcome {
 	return o
 }
 
-// conclusion says what an execution's end means for its run. err is why it was ended, or why its end is not known.
+// retryPause is the time before the second attempt; one such pause more before each that follows. A worker that cannot start
+// anything does not empty its queue meanwhile.
+const retryPause = time.Second
+
+// endKnown tells whether err still says how the execution ended. Of any other error only that much is certain: the execution
+// may live on.
+func endKnown(err error) bool {
+	return errors.Is(err, errTimedOut) || errors.Is(err, errStopped) || errors.Is(err, runners.ErrGone)
+}
+
+// conclusion says what an execution's end means for its run. err is why it was ended, as [endKnown] has it.
 func conclusion(r runners.Result, err error) outcome {
 	switch {
 	case errors.Is(err, errTimedOut):
@@ -51,8 +62,6 @@ func conclusion(r runners.Result, err error) outcome {
 		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerStopped, message: "the worker was told to stop at once", again: true}
 	case errors.Is(err, runners.ErrGone):
 		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerLost, message: "the execution vanished: " + err.Error(), again: true}
-	case err != nil:
-		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerLost, message: err.Error(), again: true}
 	}
 	o := outcome{reason: r.Reason, message: r.Message, exitCode: &r.ExitCode, signal: r.Signal, result: r.Value}
 	switch {

@@ -45,6 +45,15 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	return w.lost(ctx, d, h)
 }
 
+// job is what the log says of the execution that was found, for a run whose request would not be accepted any more.
+func (h history) job() job {
+	j := job{grace: defaultGrace, parent: h.event.Parent, tags: h.event.Tags}
+	if h.event.Started != nil && h.event.Deadline != nil {
+		j.timeout = h.event.Deadline.Sub(*h.event.Started)
+	}
+	return j
+}
+
 // overtaken leaves the run to whoever claimed it. A request that names a run which another request has is done with.
 func (w *Worker) overtaken(ctx context.Context, d delivery) error {
 	if !d.Named {

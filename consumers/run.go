@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
@@ -33,7 +35,9 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 		return err
 	}
 	job, err := w.accept(ctx, d)
-	if invalid, ok := errors.AsType[*rejection](err); ok {
+	if invalid, ok := errors.AsType[*rejection](err); ok && history.found != nil {
+		job = history.job() // it was accepted once and runs: what changed since concerns the next run
+	} else if ok {
 		return w.reject(ctx, d, history, invalid)
 	} else if err != nil {
 		return err
@@ -66,8 +70,8 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, r
 		return err
 	}
 	res, err := w.hold(ctx, c, exec) // renews the lease until the job ends
-	if errors.Is(err, errLeaseLost) {
-		return err // say nothing, ack nothing: the run is another's
+	if err != nil && !endKnown(err) {
+		return err // say nothing, ack nothing: the run is another's, or its end is not known
 	}
 	o := conclusion(res, err)
 	o.execution = exec.ID()
@@ -122,7 +126,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	}
 	c.free() // what follows needs no slot, and a request that is given back may come to this very worker
 	if o.state == schemas.Retrying {
-		return c.GiveBack(0)
+		return c.GiveBack(time.Duration(c.attempt) * retryPause)
 	}
 	return w.ack(ctx, c.delivery)
 }
@@ -164,7 +168,7 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 			w.logState(e)
 			return nil
 		}
-		if errors.Is(err, streams.ErrOvertaken) || ctx.Err() != nil {
+		if errors.Is(err, streams.ErrOvertaken) || errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil {
 			return err
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)

@@ -139,7 +139,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	background.Go(func() { w.heartbeat(alive, puller.Queues()) })
 	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
 
-	err = w.pull(drain, stop, puller)
+	err = w.pull(drain, stop)
 	w.mu.Lock()
 	w.draining = true
 	w.mu.Unlock()
@@ -178,7 +178,7 @@ func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
 }
 
 // pull takes deliveries while the pool is neither paused nor gone, each into a goroutine of its own.
-func (w *Worker) pull(drain, stop context.Context, puller *streams.Puller) error {
+func (w *Worker) pull(drain, stop context.Context) error {
 	for drain.Err() == nil {
 		pool, exists, changed := w.config.current()
 		if !exists {
@@ -192,10 +192,14 @@ func (w *Worker) pull(drain, stop context.Context, puller *streams.Puller) error
 			}
 			continue
 		}
+		puller, err := w.conn.Puller(pool, w.Queues, w.Slots)
+		if err != nil {
+			return err
+		}
 		open, end := context.WithCancel(drain)
 		var watch sync.WaitGroup
-		watch.Go(func() { w.endWhenClosed(open, end) })
-		err := puller.Run(open, w.freeSlots(), func(d *streams.Delivery) { w.take(stop, d) })
+		watch.Go(func() { w.endWhenChanged(open, end, pool) })
+		err = puller.Run(open, w.freeSlots(), func(d *streams.Delivery) { w.take(stop, d) })
 		end()
 		watch.Wait()
 		if err != nil {
@@ -205,11 +209,11 @@ func (w *Worker) pull(drain, stop context.Context, puller *streams.Puller) error
 	return nil
 }
 
-// endWhenClosed ends the pulling when the pool is paused or deleted.
-func (w *Worker) endWhenClosed(ctx context.Context, end func()) {
+// endWhenChanged ends the pulling when the pool is paused or deleted, or its queues change.
+func (w *Worker) endWhenChanged(ctx context.Context, end func(), began schemas.Pool) {
 	for {
 		pool, exists, changed := w.config.current()
-		if pool.Paused || !exists {
+		if pool.Paused || !exists || !slices.Equal(pool.Queues(), began.Queues()) {
 			end()
 			return
 		}

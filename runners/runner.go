@@ -29,7 +29,7 @@ type Execution interface {
 	ID() string
 
 	// Wait returns once the job has ended and all its output has been delivered. It may be called more than once and
-	// from several goroutines. An error means that the end is not known: ctx ended, or [ErrGone].
+	// from several goroutines. [ErrGone]: the job is gone and nobody knows how it ended. With any other error it may live on.
 	Wait(ctx context.Context) (Result, error)
 
 	// Stop ends the job: the polite signal, then after grace the end of everything it started. It returns once the

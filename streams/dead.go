@@ -36,6 +36,11 @@ func (d *Delivery) Bury(ctx context.Context, reason schemas.Reason, message stri
 	} {
 		msg.Header.Set(h[0], h[1])
 	}
+	if over := msg.Size() - int(d.conn.NC.MaxPayload()); over > 0 { // with the headers added it would not fit
+		msg.Data = msg.Data[:max(len(msg.Data)-over, 0)]
+		msg.Header.Set(headerDeadMessage, oneLine(message)+fmt.Sprintf("; the first %d of %d bytes are kept", len(msg.Data), len(d.Body)))
+		msg.Data = msg.Data[:max(len(msg.Data)-64, 0)]
+	}
 	ctx, cancel := d.conn.bound(ctx)
 	defer cancel()
 	if _, err := d.conn.JS.PublishMsg(ctx, msg); err != nil {

@@ -59,6 +59,18 @@ func (c *Conn) UpdatePool(ctx context.Context, p schemas.Pool) (schemas.Pool, er
 	if old.Type != p.Type {
 		return p, fmt.Errorf("work pool %q is of type %s, which cannot change to %s; create another pool", p.Name, old.Type, p.Type)
 	}
+	if p.Lease() < old.Lease() { // NATS would take the runs that are held back at once, and their owners not know it
+		queues, err := c.QueueStatuses(ctx, old)
+		if err != nil {
+			return p, err
+		}
+		for _, q := range queues {
+			if q.Running > 0 {
+				return p, fmt.Errorf("the ack wait of work pool %q cannot be cut from %s to %s while %d runs of work queue %s are held: pause the pool until they have ended",
+					p.Name, old.Lease(), p.Lease(), q.Running, q.Name)
+			}
+		}
+	}
 	bounded, cancel := c.bound(ctx)
 	defer cancel()
 	if _, err := c.JS.UpdateStream(bounded, poolConfig(p, 0)); err != nil {

@@ -20,6 +20,8 @@ const (
 	pullExpires = 5 * time.Minute
 	// pullHeartbeat is how often the server says that a waiting pull request is still there. Two missed ones, and it is asked again.
 	pullHeartbeat = 10 * time.Second
+	// noWaitExpires is how long a queue that has nothing to give, or is at its limit, keeps the queues after it waiting.
+	noWaitExpires = 5 * time.Millisecond
 	// firstPause is the time before a pull request that nobody answered is sent again; it doubles up to pullHeartbeat.
 	firstPause = 100 * time.Millisecond
 )
@@ -114,26 +116,27 @@ func (p *Puller) Run(ctx context.Context, slots <-chan struct{}, deliver func(*D
 func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}, deliver func(*Delivery)) error {
 	in := newInbox(p.conn, 2*p.slots+64)
 	defer func() { in.close(p.giveBack) }()
-	if err := in.open(); err != nil {
-		return err
-	}
 	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
 	defer p.conn.NC.RemoveStatusListener(reconnected)
 
-	waiting := map[string]*pull{}
+	// A delivery carries the request's subject, not the inbox it was sent to: its subscription tells which pull it is of.
+	waiting := map[*nats.Subscription]*pull{}
+	failed := 0 // asked again at the next tick
 	ask := func(n int) {
-		if pl, err := in.pull(p.conn, p.pool, queue, n, false); err == nil {
-			waiting[pl.inbox] = pl
+		if sub, pl, err := in.pullAlone(p.conn, p.pool, queue, n); err == nil {
+			waiting[sub] = pl
 		} else {
-			waiting[fmt.Sprint("failed ", len(waiting))] = &pull{left: n} // asked again at the next tick
+			failed += n
 		}
 	}
 	again := func(stale func(*pull) bool) {
-		n := 0
-		for k, pl := range waiting {
+		n := failed
+		failed = 0
+		for sub, pl := range waiting {
 			if stale(pl) {
 				n += pl.left
-				delete(waiting, k)
+				delete(waiting, sub)
+				_ = sub.Drain() // the server forgets it; what is under way is given back below
 			}
 		}
 		if n > 0 {
@@ -167,7 +170,7 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 		case <-tick.C:
 			again(func(pl *pull) bool { return time.Since(pl.seen) > 2*pullHeartbeat+pullHeartbeat/2 })
 		case m := <-in.msgs:
-			pl := waiting[m.Subject]
+			pl := waiting[m.Sub]
 			if status := m.Header.Get("Status"); status != "" && len(m.Data) == 0 && m.Reply == "" || status == "100" {
 				switch {
 				case pl == nil:
@@ -177,7 +180,8 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 					if err := gone(m); err != nil {
 						return fmt.Errorf("pull from work queue %s of work pool %s: %w", queue, p.pool, err)
 					}
-					delete(waiting, m.Subject)
+					delete(waiting, m.Sub)
+					in.spare = append(in.spare, m.Sub)
 					ask(pl.left)
 				case status == "503": // no such consumer, no leader for it, or not yet: a server that has just started
 					if pl.refused = true; refused == nil {
@@ -187,11 +191,14 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 				continue
 			}
 			pause = firstPause
-			if pl != nil {
-				pl.seen = time.Now()
-				if pl.left--; pl.left == 0 {
-					delete(waiting, m.Subject)
-				}
+			if pl == nil { // of a pull request that was asked for again meanwhile: there is no slot for it
+				p.giveBack(m)
+				continue
+			}
+			pl.seen = time.Now()
+			if pl.left--; pl.left == 0 {
+				delete(waiting, m.Sub)
+				in.spare = append(in.spare, m.Sub)
 			}
 			if d, err := p.delivery(m); err == nil {
 				deliver(d)
@@ -343,7 +350,9 @@ func firingRun(pool string, h nats.Header) string {
 type inbox struct {
 	conn   *Conn
 	prefix string
-	sub    *nats.Subscription
+	sub    *nats.Subscription   // of a round: for all of its pulls
+	subs   []*nats.Subscription // each for one pull at a time
+	spare  []*nats.Subscription // those of subs whose pull is answered
 	msgs   chan *nats.Msg
 	next   int
 	idle   bool // nothing can be under way: every pull request was answered
@@ -370,16 +379,39 @@ func (in *inbox) open() (err error) {
 	return nil
 }
 
+// pullAlone pulls with a subscription of its own; one whose last pull is answered is used again.
+func (in *inbox) pullAlone(c *Conn, pool, queue string, n int) (sub *nats.Subscription, p *pull, err error) {
+	if last := len(in.spare) - 1; last >= 0 {
+		sub, in.spare = in.spare[last], in.spare[:last]
+	} else {
+		in.next++
+		if sub, err = c.NC.ChanSubscribe(in.prefix+"."+strconv.Itoa(in.next), in.msgs); err != nil {
+			return nil, nil, fmt.Errorf("subscribe for deliveries: %w", err)
+		}
+		in.subs = append(in.subs, sub)
+	}
+	if p, err = in.send(c, pool, queue, sub.Subject, n, false); err != nil {
+		in.spare = append(in.spare, sub)
+	}
+	return sub, p, err
+}
+
 func (in *inbox) pull(c *Conn, pool, queue string, n int, noWait bool) (*pull, error) {
 	in.next++
-	p := &pull{inbox: in.prefix + "." + strconv.Itoa(in.next), left: n, seen: time.Now()}
+	return in.send(c, pool, queue, in.prefix+"."+strconv.Itoa(in.next), n, noWait)
+}
+
+func (in *inbox) send(c *Conn, pool, queue, reply string, n int, noWait bool) (*pull, error) {
+	p := &pull{inbox: reply, left: n, seen: time.Now()}
 	req := struct {
 		Batch     int           `json:"batch"`
 		Expires   time.Duration `json:"expires,omitempty"`
 		Heartbeat time.Duration `json:"idle_heartbeat,omitempty"`
 		NoWait    bool          `json:"no_wait,omitempty"`
 	}{Batch: n, NoWait: noWait}
-	if !noWait {
+	if noWait { // a queue at its limit answers only when the request expires
+		req.Expires = noWaitExpires
+	} else {
 		req.Expires, req.Heartbeat = pullExpires, pullHeartbeat
 	}
 	body, err := json.Marshal(req)
@@ -391,15 +423,21 @@ func (in *inbox) pull(c *Conn, pool, queue string, n int, noWait bool) (*pull, e
 
 // close ends the inbox: the server forgets the pull requests that wait for it, and late gets what was already under way.
 func (in *inbox) close(late func(*nats.Msg)) {
-	if in.sub == nil {
-		return
-	}
 	if in.idle {
 		_ = in.sub.Unsubscribe()
 		return
 	}
+	subs := in.subs
+	if in.sub != nil {
+		subs = append(subs, in.sub)
+	}
+	for _, s := range subs {
+		if s.IsValid() && s.Drain() != nil {
+			return // not connected: nothing was under way
+		}
+	}
 	// The server has processed the drain's unsubscribe when it answers the flush: what it sent before is in the channel by then.
-	if in.sub.Drain() != nil || in.conn.NC.FlushTimeout(time.Second) != nil {
+	if in.conn.NC.FlushTimeout(time.Second) != nil {
 		return // not connected: nothing was under way
 	}
 	for {
