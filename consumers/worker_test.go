@@ -397,6 +397,69 @@ func TestRun_whoseExecutionIsGoneIsTriedAgain(t *testing.T) {
 	b.empty(t)
 }
 
+func TestRun_thatLivesIsHeldThoughItsDeploymentIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 2*time.Second, nil)
+	_, kill := b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	e := <-b.infra.began
+	b.runs(t, run)
+	kill()
+	if err := b.DeleteDeployment(t.Context(), "hello"); err != nil {
+		t.Fatal(err)
+	}
+	b.worker(t, "w2", 1)
+	go func() {
+		_ = b.WatchRun(t.Context(), run, func(ev streams.Recorded) error {
+			if ev.Worker == "w2" {
+				e.end(runners.Result{})
+			}
+			return nil
+		})
+	}()
+	if diff := cmp.Diff([]string{"pending 1", "running 1", "running 1 held", "completed 1"}, states(b.events(t, run))); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+func TestRun_tooLargeForNATSIsRejectedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	large := json.RawMessage(`"` + strings.Repeat("x", 600<<10) + `"`)
+	b.deploy(t, schemas.Deployment{Name: "hello", Command: schemas.Command{"true"}, Parameters: map[string]json.RawMessage{"a": large}})
+	b.worker(t, "w1", 1)
+	got := b.events(t, b.request(t, `{"parameters": {"b": "`+strings.Repeat("y", 500<<10)+`"}}`))
+	if diff := cmp.Diff([]string{"failed 0 rejected"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	m := nats.NewMsg(streams.RunSubject("dev", "default", "hello")) // with headers added, it does not fit any more
+	m.Data = []byte(strings.Repeat("z", 1<<20-100))
+	if _, err := b.JS.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	b.events(t, "dev-2")
+	b.empty(t)
+}
+
+func TestWorker_takesFromAQueueThatIsAddedLater(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.worker(t, "w1", 1)
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.WorkQueues = []schemas.WorkQueue{{Name: "high", Priority: 1}}
+	if _, err := b.UpdatePool(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.Submit(t.Context(), streams.Request{Pool: "dev", Queue: "high", Deployment: "hello"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.events(t, r.Run)
+}
+
 func TestRun_isHeldLongerThanItsAckWait(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, time.Second, nil)

@@ -278,6 +278,67 @@ func TestPuller_goesOnAfterAReconnect(t *testing.T) {
 	}
 }
 
+func TestPuller_asksForNothingWithoutAFreeSlot(t *testing.T) {
+	s := streamstest.Listen(t)
+	setup := streamstest.Dial(t, s)
+	if err := setup.Setup(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	p := createPool(t, setup, schemas.Pool{Name: "dev"})
+	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c, err := streams.Open(nc, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slots := make(chan struct{}, 2)
+	slots <- struct{}{}
+	got := pulled(t, c, p, slots)
+	submit(t, setup, streams.Request{Pool: "dev", Deployment: "hello"})
+	receive(t, got) // the one slot is taken
+	for range 3 {
+		back := nc.StatusChanged(nats.CONNECTED)
+		if err := nc.ForceReconnect(); err != nil {
+			t.Fatal(err)
+		}
+		<-back
+	}
+	submit(t, setup, streams.Request{Pool: "dev", Deployment: "hello"})
+	slots <- struct{}{}
+	if d := receive(t, got); d.Run != "dev-2" {
+		t.Fatalf("delivery for the second slot: got %s, want dev-2", d.Run)
+	}
+	cons, err := setup.JS.Consumer(t.Context(), "WEIR_POOL_dev", "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := cons.CachedInfo(); info.NumWaiting != 0 || info.NumAckPending != 2 {
+		t.Errorf("with both slots taken: got %d pull requests waiting and %d requests held, want 0 and 2", info.NumWaiting, info.NumAckPending)
+	}
+}
+
+func TestUpdatePool_doesNotCutTheAckWaitUnderHeldRuns(t *testing.T) {
+	c := streamstest.Connect(t)
+	p := createPool(t, c, schemas.Pool{Name: "dev"})
+	submit(t, c, streams.Request{Pool: "dev", Deployment: "hello"})
+	slots := make(chan struct{}, 1)
+	slots <- struct{}{}
+	d := receive(t, pulled(t, c, p, slots))
+	p.AckWait = schemas.Duration(time.Second)
+	if _, err := c.UpdatePool(t.Context(), p); err == nil {
+		t.Error("a shorter ack wait under a held run: got no error")
+	}
+	if err := d.Ack(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.UpdatePool(t.Context(), p); err != nil {
+		t.Errorf("a shorter ack wait when nothing is held: got %v", err)
+	}
+}
+
 func TestRuns_areTheViewThatNATSKeeps(t *testing.T) {
 	c := streamstest.Connect(t)
 	for i := range 30 {
