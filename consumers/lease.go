@@ -110,6 +110,38 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 	}
 }
 
+// keep renews the lease while a report waits for NATS, so that no other worker starts again what has ended. It costs nothing
+// before the lease is due. The function it returns ends it.
+func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	due := time.AfterFunc(time.Until(c.lease.renew), func() {
+		defer close(ended)
+		for next := time.NewTimer(0); ; next.Reset(time.Until(c.lease.renew)) {
+			select {
+			case <-ctx.Done():
+				next.Stop()
+				return
+			case <-next.C:
+			}
+			sent := time.Now()
+			try, done := context.WithTimeout(ctx, c.lease.wait/6)
+			if err := c.Renew(try); err == nil {
+				c.lease.confirmed(sent)
+			} else {
+				c.lease.missed(sent)
+			}
+			done()
+		}
+	})
+	return func() {
+		cancel()
+		if !due.Stop() {
+			<-ended
+		}
+	}
+}
+
 // renew asks for another ack wait and tells the execution. A renewal that fails is tried again; errLeaseLost says that there
 // is no time left for it.
 func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) error {

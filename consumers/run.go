@@ -114,6 +114,7 @@ func executionName(run string, attempt int) string { return fmt.Sprintf("%s.%d",
 func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reportTime, errNotReported)
 	defer cancel()
+	defer w.keep(ctx, c)()
 	if err := c.logs.Flush(ctx); err != nil {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}

@@ -579,3 +579,37 @@ func TestRun_neverMoreAtOnceThanThePoolsLimit(t *testing.T) {
 		t.Errorf("at most %d runs at once, want 2", got)
 	}
 }
+
+func TestRun_thatHasEndedIsHeldUntilItsEndIsRecorded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Second, nil)
+	b.worker(t, "w1", 1)
+	b.worker(t, "w2", 1)
+	run := b.request(t, "")
+	e := <-b.infra.began
+	b.runs(t, run)
+	// The event log takes nothing for three ack waits.
+	stream, err := b.JS.Stream(t.Context(), streams.EventStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := stream.CachedInfo().Config
+	full := open
+	full.MaxMsgSize = 1
+	if _, err := b.JS.UpdateStream(t.Context(), full); err != nil {
+		t.Fatal(err)
+	}
+	b.infra.lose(run + ".1") // whoever took the run over now would find nothing and start it again
+	e.end(runners.Result{})
+	select {
+	case <-b.infra.began:
+		t.Fatal("the run was started again while its end waited to be recorded")
+	case <-time.After(3 * time.Second):
+	}
+	if _, err := b.JS.UpdateStream(t.Context(), open); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"pending 1", "running 1", "completed 1"}, states(b.events(t, run))); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
