@@ -606,6 +606,13 @@ func TestRun_thatHasEndedIsHeldUntilItsEndIsRecorded(t *testing.T) {
 		t.Fatal("the run was started again while its end waited to be recorded")
 	case <-time.After(3 * time.Second):
 	}
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := b.QueueStatuses(t.Context(), pool); err != nil || st[0].Running != 1 || st[0].Redelivered != 0 {
+		t.Errorf("queue status: got %+v, %v, want the run held and not delivered again", st, err)
+	}
 	if _, err := b.JS.UpdateStream(t.Context(), open); err != nil {
 		t.Fatal(err)
 	}
