@@ -129,7 +129,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	if o.state == schemas.Retrying {
 		return c.GiveBack(time.Duration(c.attempt) * retryPause)
 	}
-	return w.ack(ctx, c.delivery)
+	return c.AckLater() // the final state is recorded: a wait here would carry no promise
 }
 
 // conclude records a final state of a run that no attempt is made of, and acknowledges its request.

@@ -145,6 +145,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	w.mu.Unlock()
 	w.poke()
 	w.runs.Wait()
+	if flushErr := w.conn.NC.FlushTimeout(time.Second); flushErr != nil {
+		w.Logger.Debug("last acknowledgements may be lost; their requests are delivered again and found to be final", "err", flushErr)
+	}
 	return err
 }
 

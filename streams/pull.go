@@ -51,6 +51,15 @@ func (d *Delivery) Renew(ctx context.Context) error {
 // Ack ends the request: it is gone from the pool's stream once this returns nil.
 func (d *Delivery) Ack(ctx context.Context) error { return d.confirm(ctx, "acknowledge", "+ACK") }
 
+// AckLater ends the request without waiting for NATS to confirm. Lost, the request is delivered again: only for one whose
+// final state is recorded, which its next delivery finds.
+func (d *Delivery) AckLater() error {
+	if err := d.conn.NC.Publish(d.msg.Reply, []byte("+ACK")); err != nil {
+		return fmt.Errorf("acknowledge run %s: %w", d.Run, err)
+	}
+	return nil
+}
+
 func (d *Delivery) confirm(ctx context.Context, what, verb string) error {
 	if _, err := d.conn.NC.RequestWithContext(ctx, d.msg.Reply, []byte(verb)); err != nil {
 		return fmt.Errorf("%s run %s: %w", what, d.Run, err)
