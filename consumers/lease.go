@@ -124,14 +124,9 @@ func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
 				return
 			case <-next.C:
 			}
-			sent := time.Now()
-			try, done := context.WithTimeout(ctx, c.lease.wait/6)
-			if err := c.Renew(try); err == nil {
-				c.lease.confirmed(sent)
-			} else {
-				c.lease.missed(sent)
+			if c.tryRenew(ctx, c.lease.wait) != nil {
+				c.lease.missed(time.Now())
 			}
-			done()
 		}
 	})
 	return func() {
@@ -142,15 +137,24 @@ func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
 	}
 }
 
+// tryRenew asks for another ack wait once, within left. An answer that is lost costs a sixth of the ack wait: there is time
+// for several tries.
+func (c *claim) tryRenew(ctx context.Context, left time.Duration) error {
+	sent := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, min(c.lease.wait/6, left))
+	defer cancel()
+	err := c.Renew(bounded)
+	if err == nil {
+		c.lease.confirmed(sent)
+	}
+	return err
+}
+
 // renew asks for another ack wait and tells the execution. A renewal that fails is tried again; errLeaseLost says that there
 // is no time left for it.
 func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) error {
-	sent := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, min(c.lease.wait/6, c.lease.until.Sub(sent)))
-	err := c.Renew(bounded) // sent again when the answer is lost: there is time for several tries
-	cancel()
+	err := c.tryRenew(ctx, time.Until(c.lease.until))
 	if err == nil {
-		c.lease.confirmed(sent)
 		if l, ok := exec.(runners.Leased); ok {
 			return l.Lease(c.lease.until)
 		}

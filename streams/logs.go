@@ -103,11 +103,11 @@ func (c *Conn) ReadLogs(ctx context.Context, run string, follow bool, each func(
 	if err := schemas.CheckName("run", run); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	filter := logSubject("*", "*", run)
 	if !follow {
-		return c.stored(ctx, filter, each)
+		return c.storedAfter(ctx, run, 0, each)
 	}
 	// A worker stores a run's last line before its final state: what is stored when that state is read is all there is.
 	var seen uint64
@@ -127,14 +127,11 @@ func (c *Conn) ReadLogs(ctx context.Context, run string, follow bool, each func(
 	if ctx.Err() != nil {
 		return nil
 	}
-	return c.storedAfter(ctx, filter, seen, each)
+	return c.storedAfter(ctx, run, seen, each)
 }
 
-func (c *Conn) stored(ctx context.Context, filter string, each func(LogLine) error) error {
-	return c.storedAfter(ctx, filter, 0, each)
-}
-
-func (c *Conn) storedAfter(ctx context.Context, filter string, after uint64, each func(LogLine) error) error {
+// storedAfter calls each for the run's lines that are stored now and have a sequence above after.
+func (c *Conn) storedAfter(ctx context.Context, run string, after uint64, each func(LogLine) error) error {
 	bounded, cancel := c.bound(ctx)
 	s, err := c.JS.Stream(bounded, LogStream)
 	cancel()
@@ -145,7 +142,7 @@ func (c *Conn) storedAfter(ctx context.Context, filter string, after uint64, eac
 	if low >= end {
 		return nil
 	}
-	msgs, err := c.between(ctx, LogStream, filter, low, end)
+	msgs, err := c.between(ctx, LogStream, logSubject("*", "*", run), low, end)
 	if err != nil {
 		return fmt.Errorf("read logs: %w", unavailable(c.url, err))
 	}
@@ -154,7 +151,7 @@ func (c *Conn) storedAfter(ctx context.Context, filter string, after uint64, eac
 		if err != nil {
 			return err
 		}
-		if err := each(logLine("", m, meta)); err != nil {
+		if err := each(logLine(run, m, meta)); err != nil {
 			return err
 		}
 	}
@@ -162,20 +159,8 @@ func (c *Conn) storedAfter(ctx context.Context, filter string, after uint64, eac
 }
 
 func logLine(run string, m jetstream.Msg, meta *jetstream.MsgMetadata) LogLine {
-	if run == "" {
-		run = m.Subject()[lastDot(m.Subject())+1:]
-	}
 	return LogLine{
 		Run: run, Stream: m.Headers().Get(HeaderStream), Continued: m.Headers().Get(HeaderContinued) != "",
 		Time: meta.Timestamp.UTC(), Line: string(m.Data()),
 	}
-}
-
-func lastDot(s string) int {
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i] == '.' {
-			return i
-		}
-	}
-	return -1
 }

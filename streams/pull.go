@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -132,7 +133,7 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 	waiting := map[*nats.Subscription]*pull{}
 	failed := 0 // asked again at the next tick
 	ask := func(n int) {
-		if sub, pl, err := in.pullAlone(p.conn, p.pool, queue, n); err == nil {
+		if sub, pl, err := in.pull(p.pool, queue, n, false); err == nil {
 			waiting[sub] = pl
 		} else {
 			failed += n
@@ -145,7 +146,7 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 			if stale(pl) {
 				n += pl.left
 				delete(waiting, sub)
-				_ = sub.Drain() // the server forgets it; what is under way is given back below
+				in.withdraw(sub) // what is under way is given back below
 			}
 		}
 		if n > 0 {
@@ -174,7 +175,7 @@ func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}
 				}
 			}
 			ask(n)
-		case <-reconnected: // the server has dropped what waited there
+		case <-reconnected: // whether the server still has what waited there is not known
 			again(func(*pull) bool { return true })
 		case <-tick.C:
 			again(func(pl *pull) bool { return time.Since(pl.seen) > 2*pullHeartbeat+pullHeartbeat/2 })
@@ -254,13 +255,10 @@ func (p *Puller) next(ctx context.Context) (*Delivery, error) {
 func (p *Puller) round(ctx context.Context, queues []string, noWait bool) (*Delivery, error) {
 	in := newInbox(p.conn, 4*len(queues)+64)
 	defer func() { in.close(p.giveBack) }()
-	if err := in.open(); err != nil {
-		return nil, nil // the connection is closed: ctx ends soon
-	}
 	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
 	defer p.conn.NC.RemoveStatusListener(reconnected)
 	for _, q := range queues {
-		if _, err := in.pull(p.conn, p.pool, q, 1, noWait); err != nil {
+		if _, _, err := in.pull(p.pool, q, 1, noWait); err != nil {
 			break // not connected: the time below decides
 		}
 	}
@@ -339,13 +337,7 @@ func firingRun(pool string, h nats.Header) string {
 	if schedule == "" || err != nil {
 		return ""
 	}
-	name := schedule[len(schedule)-min(len(schedule), schemas.MaxName):]
-	for i := len(name) - 1; i >= 0; i-- {
-		if name[i] == '.' {
-			name = name[i+1:]
-			break
-		}
-	}
+	name := schedule[strings.LastIndexByte(schedule, '.')+1:]
 	if len(name) > 20 {
 		name = name[:20]
 	}
@@ -355,11 +347,10 @@ func firingRun(pool string, h nats.Header) string {
 	return pool + "-" + name + "-" + at.UTC().Format("20060102T150405Z")
 }
 
-// inbox is where the answers to this worker's pull requests arrive: one subscription, one token for each request.
+// inbox is where the answers to this worker's pull requests arrive: a subscription for each that waits, all into one channel.
 type inbox struct {
 	conn   *Conn
 	prefix string
-	sub    *nats.Subscription   // of a round: for all of its pulls
 	subs   []*nats.Subscription // each for one pull at a time
 	spare  []*nats.Subscription // those of subs whose pull is answered
 	msgs   chan *nats.Msg
@@ -369,7 +360,6 @@ type inbox struct {
 
 // pull is a request for messages that waits in the server.
 type pull struct {
-	inbox   string
 	left    int       // messages it may still bring
 	seen    time.Time // when it last gave a sign of life
 	refused bool      // nobody was there to answer it
@@ -380,38 +370,24 @@ func newInbox(c *Conn, room int) *inbox {
 	return &inbox{conn: c, prefix: c.NC.NewInbox(), msgs: make(chan *nats.Msg, room)}
 }
 
-func (in *inbox) open() (err error) {
-	in.sub, err = in.conn.NC.ChanSubscribe(in.prefix+".*", in.msgs)
-	if err != nil {
-		return fmt.Errorf("subscribe for deliveries: %w", err)
-	}
-	return nil
-}
-
-// pullAlone pulls with a subscription of its own; one whose last pull is answered is used again.
-func (in *inbox) pullAlone(c *Conn, pool, queue string, n int) (sub *nats.Subscription, p *pull, err error) {
+// pull asks for n messages. A subscription whose last pull is answered is used again.
+func (in *inbox) pull(pool, queue string, n int, noWait bool) (sub *nats.Subscription, p *pull, err error) {
 	if last := len(in.spare) - 1; last >= 0 {
 		sub, in.spare = in.spare[last], in.spare[:last]
 	} else {
 		in.next++
-		if sub, err = c.NC.ChanSubscribe(in.prefix+"."+strconv.Itoa(in.next), in.msgs); err != nil {
+		if sub, err = in.conn.NC.ChanSubscribe(in.prefix+"."+strconv.Itoa(in.next), in.msgs); err != nil {
 			return nil, nil, fmt.Errorf("subscribe for deliveries: %w", err)
 		}
 		in.subs = append(in.subs, sub)
 	}
-	if p, err = in.send(c, pool, queue, sub.Subject, n, false); err != nil {
+	if err = in.send(pool, queue, sub.Subject, n, noWait); err != nil {
 		in.spare = append(in.spare, sub)
 	}
-	return sub, p, err
+	return sub, &pull{left: n, seen: time.Now()}, err
 }
 
-func (in *inbox) pull(c *Conn, pool, queue string, n int, noWait bool) (*pull, error) {
-	in.next++
-	return in.send(c, pool, queue, in.prefix+"."+strconv.Itoa(in.next), n, noWait)
-}
-
-func (in *inbox) send(c *Conn, pool, queue, reply string, n int, noWait bool) (*pull, error) {
-	p := &pull{inbox: reply, left: n, seen: time.Now()}
+func (in *inbox) send(pool, queue, reply string, n int, noWait bool) error {
 	req := struct {
 		Batch     int           `json:"batch"`
 		Expires   time.Duration `json:"expires,omitempty"`
@@ -425,25 +401,28 @@ func (in *inbox) send(c *Conn, pool, queue, reply string, n int, noWait bool) (*
 	}
 	body, err := json.Marshal(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p, c.NC.PublishRequest(c.prefix+"CONSUMER.MSG.NEXT."+poolStream(pool)+"."+queue, p.inbox, body)
+	return in.conn.NC.PublishRequest(in.conn.prefix+"CONSUMER.MSG.NEXT."+poolStream(pool)+"."+queue, reply, body)
+}
+
+// withdraw makes the server forget the pull request that waits for sub.
+func (in *inbox) withdraw(sub *nats.Subscription) {
+	_ = sub.Drain() // not connected: the server has forgotten it
+	in.subs = slices.DeleteFunc(in.subs, func(s *nats.Subscription) bool { return s == sub })
 }
 
 // close ends the inbox: the server forgets the pull requests that wait for it, and late gets what was already under way.
 func (in *inbox) close(late func(*nats.Msg)) {
-	if in.idle {
-		_ = in.sub.Unsubscribe()
-		return
-	}
-	subs := in.subs
-	if in.sub != nil {
-		subs = append(subs, in.sub)
-	}
-	for _, s := range subs {
-		if s.IsValid() && s.Drain() != nil {
+	for _, s := range in.subs {
+		if in.idle {
+			_ = s.Unsubscribe()
+		} else if s.Drain() != nil {
 			return // not connected: nothing was under way
 		}
+	}
+	if in.idle {
+		return
 	}
 	// The server has processed the drain's unsubscribe when it answers the flush: what it sent before is in the channel by then.
 	if in.conn.NC.FlushTimeout(time.Second) != nil {
