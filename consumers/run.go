@@ -114,12 +114,14 @@ func executionName(run string, attempt int) string { return fmt.Sprintf("%s.%d",
 func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reportTime, errNotReported)
 	defer cancel()
-	defer w.keep(ctx, c)()
+	letGo := w.keep(ctx, c)
 	if err := c.logs.Flush(ctx); err != nil {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}
 	o = o.retry(c.attempt)
-	if err := w.append(ctx, c, o.event(c.event(w, o.state))); err != nil {
+	err := w.append(ctx, c, o.event(c.event(w, o.state)))
+	letGo() // before the request is given back: a renewal after that would take it back
+	if err != nil {
 		return err
 	}
 	if f, ok := w.runner.(runners.Forgetter); ok {

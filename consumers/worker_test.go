@@ -151,6 +151,16 @@ func (b *bench) runs(t *testing.T, run string) {
 	}
 }
 
+// endWhenHeldBy ends the execution once the worker's first event shows that it holds it.
+func (b *bench) endWhenHeldBy(t *testing.T, worker, run string, e *scripted) {
+	_ = b.WatchRun(t.Context(), run, func(ev streams.Recorded) error { // cut short, the run does not end, and its test fails
+		if ev.Worker == worker {
+			e.end(runners.Result{})
+		}
+		return nil
+	})
+}
+
 func states(events []schemas.RunEvent) (out []string) {
 	for _, e := range events {
 		s := fmt.Sprintf("%s %d", e.State, e.Attempt)
@@ -358,14 +368,7 @@ func TestRun_outlivesItsWorkerWhereTheInfrastructureDoes(t *testing.T) {
 	b.runs(t, run)
 	kill()
 	b.worker(t, "w2", 1)
-	go func() { // the second worker's first event shows that it holds the execution
-		_ = b.WatchRun(t.Context(), run, func(ev streams.Recorded) error {
-			if ev.Worker == "w2" {
-				e.end(runners.Result{})
-			}
-			return nil
-		})
-	}()
+	go b.endWhenHeldBy(t, "w2", run, e)
 	got := b.events(t, run)
 	if diff := cmp.Diff([]string{"pending 1", "running 1", "running 1 held", "completed 1"}, states(got)); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
@@ -409,14 +412,7 @@ func TestRun_thatLivesIsHeldThoughItsDeploymentIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.worker(t, "w2", 1)
-	go func() {
-		_ = b.WatchRun(t.Context(), run, func(ev streams.Recorded) error {
-			if ev.Worker == "w2" {
-				e.end(runners.Result{})
-			}
-			return nil
-		})
-	}()
+	go b.endWhenHeldBy(t, "w2", run, e)
 	if diff := cmp.Diff([]string{"pending 1", "running 1", "running 1 held", "completed 1"}, states(b.events(t, run))); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}

@@ -245,33 +245,46 @@ func TestPuller_takesTheQueueWithThePriorityFirst(t *testing.T) {
 	}
 }
 
-func TestPuller_goesOnAfterAReconnect(t *testing.T) {
+// overTCP returns two connections to one server: setup, in the test's process, and c, over a socket that can be cut.
+func overTCP(t *testing.T) (setup, c *streams.Conn) {
+	t.Helper()
 	s := streamstest.Listen(t)
-	setup := streamstest.Dial(t, s)
+	setup = streamstest.Dial(t, s)
 	if err := setup.Setup(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	p := createPool(t, setup, schemas.Pool{Name: "dev"})
 	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	c, err := streams.Open(nc, "", "")
-	if err != nil {
+	t.Cleanup(nc.Close)
+	if c, err = streams.Open(nc, "", ""); err != nil {
 		t.Fatal(err)
 	}
-	slots := make(chan struct{}, 1)
-	slots <- struct{}{}
-	got := pulled(t, c, p, slots)
-	back := nc.StatusChanged(nats.CONNECTED)
-	if err := nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.ForceReconnect(); err != nil {
+	return setup, c
+}
+
+// reconnect cuts the connection and waits until it is back.
+func reconnect(t *testing.T, c *streams.Conn) {
+	t.Helper()
+	back := c.NC.StatusChanged(nats.CONNECTED)
+	defer c.NC.RemoveStatusListener(back)
+	if err := c.NC.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
 	<-back
+}
+
+func TestPuller_goesOnAfterAReconnect(t *testing.T) {
+	setup, c := overTCP(t)
+	p := createPool(t, setup, schemas.Pool{Name: "dev"})
+	slots := make(chan struct{}, 1)
+	slots <- struct{}{}
+	got := pulled(t, c, p, slots)
+	if err := c.NC.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	reconnect(t, c)
 	submit(t, setup, streams.Request{Pool: "dev", Deployment: "hello"})
 	if d := receive(t, got); d.Run != "dev-1" {
 		t.Errorf("delivery after a reconnect: got %s, want dev-1", d.Run)
@@ -279,32 +292,15 @@ func TestPuller_goesOnAfterAReconnect(t *testing.T) {
 }
 
 func TestPuller_asksForNothingWithoutAFreeSlot(t *testing.T) {
-	s := streamstest.Listen(t)
-	setup := streamstest.Dial(t, s)
-	if err := setup.Setup(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
+	setup, c := overTCP(t)
 	p := createPool(t, setup, schemas.Pool{Name: "dev"})
-	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	c, err := streams.Open(nc, "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	slots := make(chan struct{}, 2)
 	slots <- struct{}{}
 	got := pulled(t, c, p, slots)
 	submit(t, setup, streams.Request{Pool: "dev", Deployment: "hello"})
 	receive(t, got) // the one slot is taken
 	for range 3 {
-		back := nc.StatusChanged(nats.CONNECTED)
-		if err := nc.ForceReconnect(); err != nil {
-			t.Fatal(err)
-		}
-		<-back
+		reconnect(t, c)
 	}
 	submit(t, setup, streams.Request{Pool: "dev", Deployment: "hello"})
 	slots <- struct{}{}
