@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -19,40 +18,32 @@ import (
 
 // idleWorker watches a worker that has nothing to do: memory, CPU, and every message that crosses the NATS server meanwhile.
 func idleWorker(ctx context.Context, b *bench) ([]row, error) {
-	dir, err := b.project("/dev/null")
+	sys, err := b.startSystem(ctx, "idle", "/dev/null")
 	if err != nil {
 		return nil, err
 	}
-	nats, addr, monitor, conn, err := b.startNATS(ctx, filepath.Join(b.dir, "idle"))
-	if err != nil {
-		return nil, err
-	}
-	defer nats.stop()
-	defer conn.Close()
-	if err := b.deploy(dir, "nats://"+addr); err != nil {
-		return nil, err
-	}
-	worker, err := b.startWorker(dir, addr)
+	defer sys.stop()
+	worker, err := b.startWorker(sys.dir, sys.addr)
 	if err != nil {
 		return nil, err
 	}
 	defer worker.stop()
-	if err := online(ctx, conn); err != nil {
+	if err := online(ctx, sys.conn); err != nil {
 		return nil, worker.failed(err)
 	}
-	conn.Close() // its own pings do not count
+	sys.conn.Close() // its own pings do not count
 	if err := pause(ctx, 3*time.Second); err != nil {
 		return nil, err
 	}
 
-	before, err := look(ctx, worker, monitor)
+	before, err := look(ctx, worker, sys.monitor)
 	if err != nil {
 		return nil, err
 	}
 	if err := pause(ctx, b.idle); err != nil {
 		return nil, err
 	}
-	after, err := look(ctx, worker, monitor)
+	after, err := look(ctx, worker, sys.monitor)
 	if err != nil {
 		return nil, err
 	}

@@ -27,27 +27,19 @@ func startLatency(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	defer pipe.Close()
-	dir, err := b.project(path)
+	sys, err := b.startSystem(ctx, "latency", path)
 	if err != nil {
 		return nil, err
 	}
-	nats, addr, _, conn, err := b.startNATS(ctx, filepath.Join(b.dir, "latency"))
-	if err != nil {
-		return nil, err
-	}
-	defer nats.stop()
-	defer conn.Close()
-	if err := b.deploy(dir, "nats://"+addr); err != nil {
-		return nil, err
-	}
-	worker, err := b.startWorker(dir, addr)
+	defer sys.stop()
+	worker, err := b.startWorker(sys.dir, sys.addr)
 	if err != nil {
 		return nil, err
 	}
 	defer worker.stop()
 
 	request := func() error {
-		_, err := conn.Submit(ctx, streams.Request{Pool: pool, Deployment: "started"})
+		_, err := sys.conn.Submit(ctx, streams.Request{Pool: pool, Deployment: "started"})
 		return err
 	}
 	fork := func() error { return forkOnce(exec.Command("/bin/sh", "-c", "echo >"+path)) }

@@ -109,33 +109,25 @@ func (b *bench) preload(ctx context.Context, data string, deploy func(url string
 
 // noopWorker measures nats-server and weir worker start as two processes that talk over loopback TCP.
 func noopWorker(ctx context.Context, b *bench) ([]row, error) {
-	dir, err := b.project("/dev/null")
+	sys, err := b.startSystem(ctx, "nats", "/dev/null")
 	if err != nil {
 		return nil, err
 	}
-	nats, addr, _, conn, err := b.startNATS(ctx, filepath.Join(b.dir, "nats"))
-	if err != nil {
-		return nil, err
-	}
-	defer nats.stop()
-	defer conn.Close()
-	if err := b.deploy(dir, "nats://"+addr); err != nil {
-		return nil, err
-	}
+	defer sys.stop()
 	return b.againstForks("nats-server and worker apart", "≥ 0.75", func() (throughput, error) {
-		if err := submit(ctx, conn, pool, noop, nil, b.runs); err != nil {
+		if err := submit(ctx, sys.conn, pool, noop, nil, b.runs); err != nil {
 			return throughput{}, err
 		}
-		first, err := nextEvent(ctx, conn)
+		first, err := nextEvent(ctx, sys.conn)
 		if err != nil {
 			return throughput{}, err
 		}
-		worker, err := b.startWorker(dir, addr)
+		worker, err := b.startWorker(sys.dir, sys.addr)
 		if err != nil {
 			return throughput{}, err
 		}
 		defer worker.stop()
-		t, err := b.finished(ctx, conn, first, nats, worker)
+		t, err := b.finished(ctx, sys.conn, first, sys.nats, worker)
 		if err != nil {
 			return throughput{}, worker.failed(err)
 		}

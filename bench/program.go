@@ -100,6 +100,35 @@ func (b *bench) startNATS(ctx context.Context, dir string) (p *program, addr, mo
 	return p, addr, monitor, conn, nil
 }
 
+// A system is a nats-server on which the measurement's deployments are deployed.
+type system struct {
+	nats          *program
+	conn          *streams.Conn
+	dir           string // of the project file
+	addr, monitor string
+}
+
+// startSystem starts one for the named measurement. started is where its job writes that it has started.
+func (b *bench) startSystem(ctx context.Context, name, started string) (s *system, err error) {
+	s = &system{}
+	if s.dir, err = b.project(started); err != nil {
+		return nil, err
+	}
+	if s.nats, s.addr, s.monitor, s.conn, err = b.startNATS(ctx, filepath.Join(b.dir, name)); err != nil {
+		return nil, err
+	}
+	if err := b.deploy(s.dir, "nats://"+s.addr); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *system) stop() {
+	s.conn.Close()
+	s.nats.stop()
+}
+
 // freeAddress is a loopback address that was free a moment ago.
 func freeAddress() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -89,12 +89,17 @@ func what(d schemas.Deployment) string {
 	return strings.Join(d.Command, " ")
 }
 
-func (e *env) inspectDeployment(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+// namedDeployment returns the deployment that the command's one argument names.
+func namedDeployment(ctx context.Context, c *cli.Context, conn *streams.Conn) (schemas.Deployment, error) {
 	args, err := arguments(c, "DEPLOYMENT")
 	if err != nil {
-		return err
+		return schemas.Deployment{}, err
 	}
-	d, err := conn.Deployment(ctx, args[0])
+	return conn.Deployment(ctx, args[0])
+}
+
+func (e *env) inspectDeployment(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	d, err := namedDeployment(ctx, c, conn)
 	if err != nil {
 		return err
 	}
@@ -149,11 +154,7 @@ func poolFor(ctx context.Context, c *cli.Context, conn *streams.Conn, d schemas.
 }
 
 func (e *env) renderDeployment(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	args, err := arguments(c, "DEPLOYMENT")
-	if err != nil {
-		return err
-	}
-	d, err := conn.Deployment(ctx, args[0])
+	d, err := namedDeployment(ctx, c, conn)
 	if err != nil {
 		return err
 	}
@@ -186,11 +187,7 @@ func renderJob(pool schemas.Pool, d schemas.Deployment, vars map[string]json.Raw
 }
 
 func (e *env) deleteDeployment(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	args, err := arguments(c, "DEPLOYMENT")
-	if err != nil {
-		return err
-	}
-	d, err := conn.Deployment(ctx, args[0])
+	d, err := namedDeployment(ctx, c, conn)
 	if err != nil {
 		return err
 	}

@@ -116,12 +116,17 @@ func (e *env) createPool(ctx context.Context, c *cli.Context, conn *streams.Conn
 	})
 }
 
-func (e *env) updatePool(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+// namedPool returns the work pool that the command's one argument names.
+func namedPool(ctx context.Context, c *cli.Context, conn *streams.Conn) (schemas.Pool, error) {
 	args, err := arguments(c, "NAME")
 	if err != nil {
-		return err
+		return schemas.Pool{}, err
 	}
-	pool, err := conn.Pool(ctx, args[0])
+	return conn.Pool(ctx, args[0])
+}
+
+func (e *env) updatePool(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	pool, err := namedPool(ctx, c, conn)
 	if err != nil {
 		return err
 	}
@@ -214,11 +219,7 @@ func (e *env) readFile(name string) ([]byte, error) {
 }
 
 func (e *env) setPaused(ctx context.Context, c *cli.Context, conn *streams.Conn, paused bool) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	pool, err := conn.Pool(ctx, args[0])
+	pool, err := namedPool(ctx, c, conn)
 	if err != nil {
 		return err
 	}
@@ -235,11 +236,7 @@ func (e *env) setPaused(ctx context.Context, c *cli.Context, conn *streams.Conn,
 }
 
 func (e *env) deletePool(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	pool, err := conn.Pool(ctx, args[0])
+	pool, err := namedPool(ctx, c, conn)
 	if err != nil {
 		return err
 	}
