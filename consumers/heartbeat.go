@@ -15,43 +15,50 @@ import (
 
 // heartbeat writes the worker's record every few seconds and whenever it is poked, and takes it back when ctx ends.
 func (w *Worker) heartbeat(ctx context.Context, queues []string) {
-	record := func() schemas.Worker {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		r := schemas.Worker{
-			Name: w.Name, Pool: w.Pool, Type: w.config.kind.Name, Status: schemas.WorkerOnline, Queues: queues, Slots: w.Slots, Used: len(w.held),
-			Version: w.Version, PID: os.Getpid(), Instance: w.instance, Started: w.started, Seen: time.Now().UTC(),
-		}
-		r.Host, _ = os.Hostname()
-		if w.draining {
-			r.Status = schemas.WorkerDraining
-		}
-		for _, run := range w.held {
-			if len(r.Runs) < 100 {
-				r.Runs = append(r.Runs, run)
-			}
-		}
-		slices.Sort(r.Runs)
-		return r
-	}
 	every := time.NewTicker(streams.HeartbeatEvery)
 	defer every.Stop()
 	for {
-		if err := w.conn.PutWorker(ctx, record()); err != nil && ctx.Err() == nil {
-			w.Logger.Warn("heartbeat is not written", "err", err)
-		}
 		select {
 		case <-every.C:
 		case <-w.beat:
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
-			if err := w.conn.RemoveWorker(last, record()); err != nil {
+			if err := w.conn.RemoveWorker(last, w.record(queues)); err != nil {
 				w.Logger.Warn("worker's record is not removed; it shows as offline", "err", err)
 			}
 			return
 		}
+		w.writeRecord(ctx, queues)
 	}
+}
+
+// writeRecord writes the worker's record once. A failure is only told: the next heartbeat tries again.
+func (w *Worker) writeRecord(ctx context.Context, queues []string) {
+	if err := w.conn.PutWorker(ctx, w.record(queues)); err != nil && ctx.Err() == nil {
+		w.Logger.Warn("heartbeat is not written", "err", err)
+	}
+}
+
+// record is what others see of the worker.
+func (w *Worker) record(queues []string) schemas.Worker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := schemas.Worker{
+		Name: w.Name, Pool: w.Pool, Type: w.config.kind.Name, Status: schemas.WorkerOnline, Queues: queues, Slots: w.Slots, Used: len(w.held),
+		Version: w.Version, PID: os.Getpid(), Instance: w.instance, Started: w.started, Seen: time.Now().UTC(),
+	}
+	r.Host, _ = os.Hostname()
+	if w.draining {
+		r.Status = schemas.WorkerDraining
+	}
+	for _, run := range w.held {
+		if len(r.Runs) < 100 {
+			r.Runs = append(r.Runs, run)
+		}
+	}
+	slices.Sort(r.Runs)
+	return r
 }
 
 // poke asks for a heartbeat at once.

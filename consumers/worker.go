@@ -136,6 +136,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	} else {
 		defer func() { _ = service.Stop() }()
 	}
+	w.writeRecord(alive, puller.Queues()) // whoever reads that it is ready finds it listed
 	background.Go(func() { w.heartbeat(alive, puller.Queues()) })
 	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
 

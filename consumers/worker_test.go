@@ -616,3 +616,13 @@ func TestRun_thatHasEndedIsHeldUntilItsEndIsRecorded(t *testing.T) {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}
 }
+
+func TestWorker_isListedWhenItIsReady(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.worker(t, "w1", 3) // returns when it is ready
+	got, err := b.Workers(t.Context(), "dev")
+	if err != nil || len(got) != 1 || got[0].Name != "w1" || got[0].Slots != 3 || got[0].Status != schemas.WorkerOnline {
+		t.Errorf("workers: got %+v, %v, want w1 online with 3 slots", got, err)
+	}
+}
