@@ -91,7 +91,7 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	if left := w.ackWait() - now.Sub(h.event.Stored); left > 0 {
 		return history{settled: true}, d.GiveBack(left + 10*time.Millisecond)
 	}
-	h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run)
+	h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
 	exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
 	if err == nil {
 		h.found = exec

@@ -86,7 +86,7 @@ func (w *Worker) claim(ctx context.Context, d delivery, j job, h history) (*clai
 	now := time.Now()
 	c := &claim{
 		delivery: d, job: j, attempt: h.attempt + 1, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now),
-		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run),
+		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt+1),
 	}
 	pending := c.event(w, schemas.Pending)
 	pending.Parameters = j.parameters
@@ -216,17 +216,6 @@ func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 func milliseconds(d time.Duration) *int64 {
 	ms := max(d, 0).Milliseconds()
 	return &ms
-}
-
-// output takes a job's lines to its log subject.
-type output struct{ logs *streams.LogWriter }
-
-func (o output) Line(stream runners.Stream, _ time.Time, line []byte) {
-	continued := false
-	if n := len(line) - len(runners.Continued); len(line) > runners.MaxLine && string(line[n:]) == runners.Continued {
-		line, continued = line[:n], true
-	}
-	o.logs.Write(string(stream), line, continued)
 }
 
 // emptyObject is the parameters of a run that has none.

@@ -49,6 +49,14 @@ type Forgetter interface {
 	Forget(name string)
 }
 
+// Lister is a Runner that can tell which executions it has, so that a worker that starts again under its name takes up what
+// its predecessor left.
+type Lister interface {
+	// List returns the names of the executions that run, or have ended and were not forgotten, in no order. It starts
+	// nothing that was not there. ctx bounds the asking.
+	List(ctx context.Context) ([]string, error)
+}
+
 // Spec is one job to start: everything is resolved, nothing is left to look up.
 type Spec struct {
 	Name       string          // names the execution, unique for run and attempt: the key of Find
@@ -67,10 +75,31 @@ type Spec struct {
 	Lease      time.Time       // until when the worker's right to the run is confirmed; zero: no limit
 }
 
-// Output takes a job's output as it comes. Line is called from one goroutine per stream and must not block for long:
-// the runner never lets a slow receiver block the job. line has no newline and is the receiver's to keep.
+// Output takes one execution's output and knows what of it is stored, so that each line is stored once over any number of
+// workers: a runner keeps what it was not told to be stored, and gives it again to the output of the worker that finds the
+// execution. It is used by one goroutine at a time.
 type Output interface {
-	Line(stream Stream, at time.Time, line []byte)
+	// Last returns the position of the last line that is stored, by whichever worker; 0: none is. A runner whose
+	// infrastructure can be asked for output from a place on asks here first. The others need not: see Line.
+	Last(ctx context.Context) (int64, error)
+
+	// Line takes a line and does not wait. A line whose position is not above that of one that is stored is stored
+	// already, and left out.
+	Line(line Line)
+
+	// Flush returns once every line given so far is stored. A runner calls it whenever it has nothing more at hand, so
+	// that lines show as they come, and gives no more than [MaxUnstored] bytes in between. It goes on trying while NATS
+	// is away: an error says only that ctx has ended.
+	Flush(ctx context.Context) error
+}
+
+// Line is one line of a job's output, or a part of one that is longer than [MaxLine].
+type Line struct {
+	Stream    Stream
+	At        time.Time // when the runner read it
+	Position  int64     // the runner's own place in the execution's output, above 0; it grows from line to line over both streams
+	Text      []byte    // without newline; the receiver's to keep
+	Continued bool      // the line goes on in the next one of its stream
 }
 
 // Stream tells a job's two outputs apart.
@@ -82,11 +111,12 @@ const (
 	Stderr Stream = "stderr"
 )
 
-// MaxLine is the length in bytes at which a line of output is split: the parts before the last end in [Continued].
+// MaxLine is the length in bytes at which a line of output is split.
 const MaxLine = 64 << 10
 
-// Continued marks a part of a split line that goes on in the next.
-const Continued = "\\"
+// MaxUnstored is about how many bytes of one execution's output a worker holds in memory until they are stored. The rest waits
+// where the runner keeps it.
+const MaxUnstored = 1 << 20
 
 // Result is how an execution ended, as the infrastructure tells it.
 type Result struct {

@@ -3,10 +3,8 @@ package streams
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/weir-run/weir/schemas"
@@ -19,82 +17,6 @@ type LogLine struct {
 	Continued bool      `json:"continued,omitempty"`
 	Time      time.Time `json:"time"` // when NATS stored it
 	Line      string    `json:"line"`
-}
-
-// LogWriter publishes one run's output. It may be used from several goroutines.
-type LogWriter struct {
-	conn    *Conn
-	subject string
-	mu      sync.Mutex
-	pending []jetstream.PubAckFuture // not yet confirmed, oldest first; guarded by mu
-	failed  error                    // the first that failed; guarded by mu
-	lost    int                      // lines that failed; guarded by mu
-}
-
-// Logs makes a writer for the run's output.
-func (c *Conn) Logs(pool, deployment, run string) *LogWriter {
-	return &LogWriter{conn: c, subject: logSubject(pool, deployment, run)}
-}
-
-// Write publishes one line without waiting for its acknowledgement. It blocks only while thousands are under way.
-func (l *LogWriter) Write(stream string, line []byte, continued bool) {
-	msg := &nats.Msg{Subject: l.subject, Data: line, Header: nats.Header{HeaderStream: {stream}}}
-	if continued {
-		msg.Header[HeaderContinued] = []string{"true"}
-	}
-	f, err := l.conn.JS.PublishMsgAsync(msg)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil {
-		l.fail(err)
-		return
-	}
-	l.pending = append(l.pending, f)
-	if len(l.pending) >= 256 {
-		l.settle()
-	}
-}
-
-// settle forgets what is confirmed, so that a long job's writer stays small. mu is held.
-func (l *LogWriter) settle() {
-	kept := l.pending[:0]
-	for _, f := range l.pending {
-		select {
-		case <-f.Ok():
-		case err := <-f.Err():
-			l.fail(err)
-		default:
-			kept = append(kept, f)
-		}
-	}
-	l.pending = kept
-}
-
-func (l *LogWriter) fail(err error) {
-	l.lost++
-	if l.failed == nil {
-		l.failed = err
-	}
-}
-
-// Flush returns once every line written so far is stored. An error says how many are not.
-func (l *LogWriter) Flush(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, f := range l.pending {
-		select {
-		case <-f.Ok():
-		case err := <-f.Err():
-			l.fail(err)
-		case <-ctx.Done():
-			l.fail(context.Cause(ctx))
-		}
-	}
-	l.pending = nil
-	if l.lost > 0 {
-		return fmt.Errorf("%d lines of output were not stored: %w", l.lost, l.failed)
-	}
-	return nil
 }
 
 // ReadLogs calls each for the run's lines, oldest first. With follow it goes on with those that come until the run's final

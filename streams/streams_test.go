@@ -391,8 +391,11 @@ func TestLogs_followEndsWithTheLastLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := c.Logs("dev", "hello", "dev-1")
-	w.Write("stdout", []byte("first"), false)
+	w := c.Logs("dev", "hello", "dev-1", 1)
+	w.Write(streams.LogEntry{Stream: "stdout", Position: 1, Line: []byte("first")})
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	lines := make(chan streams.LogLine, 10)
 	done := make(chan error, 1)
 	go func() {
@@ -401,7 +404,7 @@ func TestLogs_followEndsWithTheLastLine(t *testing.T) {
 	if l := <-lines; l.Line != "first" {
 		t.Errorf("line: got %q, want first", l.Line)
 	}
-	w.Write("stderr", []byte("last"), false)
+	w.Write(streams.LogEntry{Stream: "stderr", Position: 2, Line: []byte("last")})
 	if err := w.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}

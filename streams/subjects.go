@@ -47,6 +47,8 @@ const (
 	HeaderStream = "Weir-Stream"
 	// HeaderContinued on a log line says that the line goes on in the next message.
 	HeaderContinued = "Weir-Continued"
+	// HeaderLine on a log line is <attempt>.<position>: the position grows from line to line of one attempt's output.
+	HeaderLine = "Weir-Line"
 	// HeaderTrace is the W3C trace context of a request. It is passed on to the job and to every event.
 	HeaderTrace = "traceparent"
 

@@ -29,14 +29,14 @@ type execution struct {
 	ended      bool  // nothing more comes
 	result     runners.Result
 	queue      []block // output to deliver
-	dropped    bool    // some was left to the next worker
+	kept       bool    // some is left to the next worker, with the supervisor
 	delivering bool
 }
 
 // block is output that came in one frame.
 type block struct {
+	at      int64 // offset of its first record in the spool
 	records []byte
-	end     int64 // offset after it
 }
 
 var (
@@ -111,18 +111,19 @@ func (e *execution) fail(err error) {
 }
 
 // push takes output to deliver.
-func (e *execution) push(records []byte, end int64) {
+func (e *execution) push(ctx context.Context, b block) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.queue = append(e.queue, block{records, end})
+	e.queue = append(e.queue, b)
 	if !e.delivering {
-		e.delivering = e.link.deliver(e)
-		e.dropped = e.dropped || !e.delivering
+		e.delivering = e.link.deliver(ctx, e)
+		e.kept = e.kept || !e.delivering
 	}
 }
 
-// deliver gives output to its receiver, as slow as that may be, and tells the supervisor how far it is.
-func (e *execution) deliver() {
+// deliver gives output to its receiver and tells the supervisor how far it is stored. What comes meanwhile goes together the
+// next time. ctx ends when the worker is about to leave.
+func (e *execution) deliver(ctx context.Context) {
 	for {
 		e.mu.Lock()
 		queue := e.queue
@@ -136,18 +137,28 @@ func (e *execution) deliver() {
 			return
 		}
 		e.mu.Unlock()
-		for _, b := range queue {
-			if e.link.closing() {
-				e.drop() // it is kept for the next worker
-				break
-			}
-			if err := deliver(e.out, b.records); err != nil {
-				e.link.fault(err)
-				break
-			}
-			e.link.send(func(f []byte) []byte { return appendNamed(f, kindAck, e.tag, e.name, b.end) })
+		end, err := e.give(queue)
+		if err != nil {
+			e.link.fault(err)
+			continue
 		}
+		if e.out.Flush(ctx) != nil {
+			e.leave()
+			continue
+		}
+		e.link.send(func(f []byte) []byte { return appendNamed(f, kindAck, e.tag, e.name, end) })
 	}
+}
+
+// give hands blocks to the receiver and returns the offset behind the last.
+func (e *execution) give(blocks []block) (end int64, err error) {
+	for _, b := range blocks {
+		if err := deliver(e.out, b.at, b.records); err != nil {
+			return 0, err
+		}
+		end = b.at + int64(len(b.records))
+	}
+	return end, nil
 }
 
 // finish notes how the job ended.
@@ -176,16 +187,17 @@ func (e *execution) conclude(result runners.Result, err error) {
 
 // close makes the end known. The caller holds mu.
 func (e *execution) close() {
-	if e.dropped {
+	if e.kept {
 		e.result, e.err = runners.Result{}, errClosed
 	}
 	close(e.done)
 }
 
-func (e *execution) drop() {
+// leave notes that the supervisor keeps some output for the next worker.
+func (e *execution) leave() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dropped = true
+	e.kept = true
 }
 
 // readOutput reads an output frame; block points into the frame.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 )
 
@@ -72,21 +71,20 @@ func FuzzLines(f *testing.F) {
 		lines := bytes.SplitAfter(in, []byte("\n"))
 		for len(block) > 0 {
 			r, n, err := nextRecord(block)
-			if err != nil || n == 0 || r.stream != 1 {
+			if err != nil || n == 0 || r.stream&1 != 1 {
 				t.Fatalf("record %+v, %d, %v", r, n, err)
 			}
 			block = block[n:]
 			want := bytes.TrimSuffix(lines[0], []byte("\n"))
 			if len(want) > limit {
-				part := string(want[:limit-1]) + runners.Continued
-				if string(r.line) != part {
-					t.Fatalf("got a part of %d bytes, want %d", len(r.line), len(part))
+				if part := want[:limit]; !bytes.Equal(r.line, part) || r.stream&continued == 0 {
+					t.Fatalf("got a part %q on stream %d, want %q that goes on", r.line, r.stream, part)
 				}
-				lines[0] = lines[0][limit-1:]
+				lines[0] = lines[0][limit:]
 				continue
 			}
-			if !bytes.Equal(r.line, want) {
-				t.Fatalf("got line %q, want %q", r.line, want)
+			if !bytes.Equal(r.line, want) || r.stream&continued != 0 {
+				t.Fatalf("got line %q on stream %d, want %q", r.line, r.stream, want)
 			}
 			lines = lines[1:]
 		}

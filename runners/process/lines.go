@@ -10,8 +10,11 @@ import (
 )
 
 // A record is one line of output as it is spooled and sent: 4 bytes of length (of the line), 1 byte of stream, 8 bytes of
-// time (Unix nanoseconds), the line.
+// time (Unix nanoseconds), the line. Its position is the offset behind it in the execution's spool.
 const recordHead = 4 + 1 + 8
+
+// continued is set in the stream of a part of a line that goes on in the stream's next record.
+const continued = 1 << 1
 
 func appendRecord(b []byte, stream byte, at int64, parts ...[]byte) []byte {
 	n := 0
@@ -40,7 +43,7 @@ func nextRecord(b []byte) (r record, n int, err error) {
 		return record{}, 0, nil
 	}
 	size := int(binary.BigEndian.Uint32(b))
-	if size > runners.MaxLine || b[4] > 1 {
+	if size > runners.MaxLine || b[4] > 1|continued {
 		return record{}, 0, fmt.Errorf("read output record: %d bytes on stream %d", size, b[4])
 	}
 	if len(b) < recordHead+size {
@@ -52,8 +55,8 @@ func nextRecord(b []byte) (r record, n int, err error) {
 	}, recordHead + size, nil
 }
 
-// deliver hands a block of whole records to out.
-func deliver(out runners.Output, block []byte) error {
+// deliver hands a block of whole records to out. at is the offset of the first in the spool.
+func deliver(out runners.Output, at int64, block []byte) error {
 	for len(block) > 0 {
 		r, n, err := nextRecord(block)
 		if err != nil {
@@ -62,7 +65,10 @@ func deliver(out runners.Output, block []byte) error {
 		if n == 0 {
 			return fmt.Errorf("read output record: %d bytes are no whole record", len(block))
 		}
-		out.Line(streams[r.stream], time.Unix(0, r.at), r.line)
+		at += int64(n)
+		out.Line(runners.Line{
+			Stream: streams[r.stream&1], At: time.Unix(0, r.at), Position: at, Text: r.line, Continued: r.stream&continued != 0,
+		})
 		block = block[n:]
 	}
 	return nil
@@ -70,8 +76,8 @@ func deliver(out runners.Output, block []byte) error {
 
 var streams = [2]runners.Stream{runners.Stdout, runners.Stderr}
 
-// splitter cuts one stream into lines. A line longer than max is cut into parts of that size, which end in
-// [runners.Continued], and a last one.
+// splitter cuts one stream into lines. A line longer than max is cut into parts of that size, which are marked
+// as [continued], and a last one.
 type splitter struct {
 	stream byte
 	max    int    // bytes: [runners.MaxLine]
@@ -86,14 +92,9 @@ func (s *splitter) cut(b []byte, at int64, chunk []byte) []byte {
 		if i >= 0 {
 			line = chunk[:i]
 		}
-		for part := s.max - len(runners.Continued); len(s.rest)+len(line) > s.max; {
-			take := part - len(s.rest)
-			if take < 0 { // rest was full, waiting for what comes next
-				b = appendRecord(b, s.stream, at, s.rest[:part], []byte(runners.Continued))
-				s.rest = append(s.rest[:0], s.rest[part:]...)
-				continue
-			}
-			b = appendRecord(b, s.stream, at, s.rest, line[:take], []byte(runners.Continued))
+		for len(s.rest)+len(line) > s.max {
+			take := s.max - len(s.rest)
+			b = appendRecord(b, s.stream|continued, at, s.rest, line[:take])
 			s.rest, line = s.rest[:0], line[take:]
 		}
 		if i < 0 {

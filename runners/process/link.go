@@ -22,10 +22,11 @@ var errMoved = errors.New("another worker of the same name has taken the executi
 // link is the worker's connection to its supervisor. A link that broke is not mended: its executions are gone, and the
 // runner makes a new one.
 type link struct {
-	conn *net.UnixConn
-	dir  string
-	pid  int            // the supervisor's, if this worker started it
-	wg   sync.WaitGroup // the receiver
+	conn  *net.UnixConn
+	dir   string
+	pid   int                // the supervisor's, if this worker started it
+	wg    sync.WaitGroup     // the receiver
+	leave context.CancelFunc // ends deliveries: what is not stored is kept for the next worker
 
 	deliveries sync.WaitGroup // of executions; grows under mu, while the link is alive or its end is being told
 
@@ -45,7 +46,9 @@ type link struct {
 
 func newLink(conn *net.UnixConn, rest []byte, dir string, pid int) *link {
 	k := &link{conn: conn, dir: dir, pid: pid, tags: map[uint64]*execution{}, names: map[string]*execution{}, closed: make(chan struct{})}
-	k.wg.Go(func() { k.receive(rest) })
+	ctx, cancel := context.WithCancel(context.Background())
+	k.leave = cancel
+	k.wg.Go(func() { k.receive(ctx, rest) })
 	return k
 }
 
@@ -99,7 +102,7 @@ func (k *link) enter(name string, out runners.Output) (e *execution, made bool, 
 }
 
 // leave forgets an execution that did not come to be.
-func (k *link) leave(e *execution) {
+func (k *link) drop(e *execution) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.tags, e.tag)
@@ -142,8 +145,8 @@ func (k *link) send(frame func([]byte) []byte) {
 	k.out.writing = false
 }
 
-// receive serves the supervisor's frames until the connection ends.
-func (k *link) receive(rest []byte) {
+// receive serves the supervisor's frames until the connection ends. ctx is for deliveries.
+func (k *link) receive(ctx context.Context, rest []byte) {
 	buf := append(make([]byte, 0, 64<<10), rest...)
 	for {
 		at := 0
@@ -151,7 +154,7 @@ func (k *link) receive(rest []byte) {
 			f, n, err := nextFrame(buf[at:])
 			if err == nil && n > 0 {
 				at += n
-				err = k.take(f)
+				err = k.take(ctx, f)
 			}
 			if err != nil {
 				k.end(fmt.Errorf("talk to the supervisor: %w", err))
@@ -192,7 +195,7 @@ func (k *link) bury() error {
 }
 
 // take serves one frame.
-func (k *link) take(f frame) error {
+func (k *link) take(ctx context.Context, f frame) error {
 	k.mu.Lock()
 	e := k.tags[f.tag]
 	if e != nil && f.kind == kindEnded {
@@ -203,11 +206,11 @@ func (k *link) take(f frame) error {
 		return nil // given up meanwhile
 	}
 	if f.kind == kindOutput { // its records need no copy as text
-		at, block, ok := readOutput(f)
+		at, records, ok := readOutput(f)
 		if !ok {
 			return errors.New("read output frame: its fields do not fit")
 		}
-		e.push(append([]byte(nil), block...), at+int64(len(block)))
+		e.push(ctx, block{at, append([]byte(nil), records...)})
 		return nil
 	}
 	if f.kind == kindEnded {
@@ -227,13 +230,13 @@ func (k *link) take(f frame) error {
 		e.started(int(pid), at)
 	case kindRefused:
 		errno, message := r.int(), r.text()
-		k.leave(e)
+		k.drop(e)
 		e.fail(explain(e.launch, syscall.Errno(errno), message))
 	case kindMoved:
-		k.leave(e)
+		k.drop(e)
 		e.lose(errMoved)
 	case kindUnknown:
-		k.leave(e)
+		k.drop(e)
 		e.fail(fmt.Errorf("find %s: %w", e.name, runners.ErrGone))
 	}
 	return nil
@@ -269,9 +272,10 @@ func (k *link) close() {
 	k.mu.Lock()
 	if k.ended == nil {
 		k.ended = errClosed
-		close(k.closed) // deliveries stop at their next block; what is not delivered is kept
+		close(k.closed)
 	}
 	k.mu.Unlock()
+	k.leave()
 	k.deliveries.Wait()
 	_ = k.conn.SetReadDeadline(time.Now().Add(closeWithin))
 	k.send(func(b []byte) []byte { return appendFrame(b, kindClose, 0) })
@@ -285,17 +289,14 @@ func (k *link) cause() error {
 	return k.ended
 }
 
-// closing tells whether the worker is about to leave.
-func (k *link) closing() bool { return !k.alive() && errors.Is(k.cause(), errClosed) }
-
 // deliver starts a delivery, unless the worker is about to leave.
-func (k *link) deliver(e *execution) bool {
+func (k *link) deliver(ctx context.Context, e *execution) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if errors.Is(k.ended, errClosed) {
 		return false
 	}
-	k.deliveries.Go(e.deliver)
+	k.deliveries.Go(func() { e.deliver(ctx) })
 	return true
 }
 

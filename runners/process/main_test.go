@@ -83,9 +83,9 @@ func playWorker(args []string) error {
 }
 
 // teller writes lines to standard output.
-type teller struct{}
+type teller struct{ nowhere }
 
-func (teller) Line(_ runners.Stream, _ time.Time, line []byte) { fmt.Println(string(line)) }
+func (teller) Line(l runners.Line) { fmt.Println(string(l.Text)) }
 
 // startWorker starts another process that plays a worker, and returns it with what it tells.
 func startWorker(t *testing.T, dir, job string, lease time.Duration) (*exec.Cmd, *bufio.Scanner) {

@@ -38,6 +38,7 @@ func abandon(r runners.Runner) {
 	k.ended = errClosed // without a goodbye
 	close(k.closed)
 	k.mu.Unlock()
+	k.leave()
 	k.conn.Close()
 	k.wg.Wait()
 }

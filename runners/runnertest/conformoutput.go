@@ -1,11 +1,10 @@
 package runnertest
 
 import (
+	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -47,20 +46,19 @@ func outputAtOnce(t *testing.T, b *bench) {
 func longLines(t *testing.T, b *bench) {
 	const length = 200_000
 	_, out := b.run(t, fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x; echo; echo short", length))
-	lines := out.Lines(b.stdout())
-	if len(lines) < 5 || lines[len(lines)-1] != "short" {
+	lines := out.Records()
+	if len(lines) < 5 || lines[len(lines)-1].Text != "short" {
 		t.Fatalf("got %d lines, want a long line in at least 4 parts and a short one", len(lines))
 	}
 	total := 0
 	for i, part := range lines[:len(lines)-1] {
-		if len(part) > runners.MaxLine+len(runners.Continued) {
-			t.Errorf("part %d has %d bytes, want at most %d", i, len(part), runners.MaxLine)
+		if len(part.Text) > runners.MaxLine {
+			t.Errorf("part %d has %d bytes, want at most %d", i, len(part.Text), runners.MaxLine)
 		}
-		text, goesOn := strings.CutSuffix(part, runners.Continued)
-		if last := i == len(lines)-2; goesOn == last {
-			t.Errorf("part %d of %d: goes on is %v", i+1, len(lines)-1, goesOn)
+		if last := i == len(lines)-2; part.Continued == last {
+			t.Errorf("part %d of %d: goes on is %v", i+1, len(lines)-1, part.Continued)
 		}
-		total += len(text)
+		total += len(part.Text)
 	}
 	if total != length {
 		t.Errorf("the parts hold %d bytes, want %d", total, length)
@@ -74,16 +72,16 @@ func rawBytes(t *testing.T, b *bench) {
 	}
 }
 
-// stuck is an output whose receiver takes one line and then nothing until it is freed.
+// stuck is an output that stores nothing until it is freed.
 type stuck struct {
 	*Recorder
 	once  sync.Once
 	freed chan struct{}
 }
 
-func (s *stuck) Line(stream runners.Stream, at time.Time, line []byte) {
+func (s *stuck) Flush(context.Context) error {
 	<-s.freed
-	s.Recorder.Line(stream, at, line)
+	return nil
 }
 
 func (s *stuck) free() { s.once.Do(func() { close(s.freed) }) }

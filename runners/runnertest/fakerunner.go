@@ -20,7 +20,7 @@ var (
 )
 
 // Start implements [runners.Runner].
-func (r fakeRunner) Start(_ context.Context, spec runners.Spec) (runners.Execution, error) {
+func (r fakeRunner) Start(ctx context.Context, spec runners.Spec) (runners.Execution, error) {
 	f := r.fake
 	plan := Plan{}
 	if f.Plan != nil {
@@ -42,8 +42,13 @@ func (r fakeRunner) Start(_ context.Context, spec runners.Spec) (runners.Executi
 	if plan.Refuse != nil {
 		return nil, plan.Refuse
 	}
-	for _, l := range plan.Lines {
-		spec.Output.Line(l.Stream, time.Now(), []byte(l.Text))
+	for i, l := range plan.Lines {
+		spec.Output.Line(runners.Line{Stream: l.Stream, At: time.Now(), Position: int64(i) + 1, Text: []byte(l.Text), Continued: l.Continued})
+	}
+	if len(plan.Lines) > 0 {
+		if err := spec.Output.Flush(ctx); err != nil {
+			return nil, err
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
