@@ -20,6 +20,7 @@ const (
 	kindLease  kind = 'l' // name, clock reading past which the job is killed; 0: never
 	kindStop   kind = 't' // name, nanoseconds from the polite signal to the kill
 	kindForget kind = 'f' // name
+	kindList   kind = 'i' // tag answers it: send the names of all executions
 	kindClose  kind = 'c' // the worker stops and holds nothing any more
 
 	kindWelcome kind = 'w' // version, supervisor's PID
@@ -29,11 +30,12 @@ const (
 	kindMoved   kind = 'm' // another worker has asked for the execution and holds it now
 	kindOutput  kind = 'o' // offset of the first record, then records
 	kindEnded   kind = 'e' // an ending
+	kindNames   kind = 'n' // names of executions; more follow until a frame has none
 )
 
 // protocol is the version of the frames. A worker that meets a supervisor of another version asks it to go once its jobs
 // have ended, and is told so in the error.
-const protocol = 1
+const protocol = 2
 
 const (
 	frameHead = 4 + 1 + 8

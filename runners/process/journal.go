@@ -20,6 +20,7 @@ type journal struct {
 }
 
 const (
+	journalFile   = "endings"
 	journalEnded  = kindEnded
 	journalForget = kindForget
 	// journalSlack is how many bytes of forgotten endings a journal may hold before it is rewritten.
@@ -35,7 +36,7 @@ type kept struct {
 
 // openJournal reads and opens the journal in dir. A torn last frame, left by a machine that lost power, ends it.
 func openJournal(dir string) (*journal, []kept, error) {
-	path := filepath.Join(dir, "endings")
+	path := filepath.Join(dir, journalFile)
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("read endings of earlier jobs: %w", err)

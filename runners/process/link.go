@@ -34,6 +34,7 @@ type link struct {
 	tag    uint64
 	tags   map[uint64]*execution // until they have ended
 	names  map[string]*execution // until they are forgotten
+	lists  map[uint64]*listing   // until they are answered
 	ended  error                 // why no more comes; nil: it is alive
 	closed chan struct{}         // closed when ended is set
 
@@ -45,7 +46,10 @@ type link struct {
 }
 
 func newLink(conn *net.UnixConn, rest []byte, dir string, pid int) *link {
-	k := &link{conn: conn, dir: dir, pid: pid, tags: map[uint64]*execution{}, names: map[string]*execution{}, closed: make(chan struct{})}
+	k := &link{
+		conn: conn, dir: dir, pid: pid, tags: map[uint64]*execution{}, names: map[string]*execution{}, lists: map[uint64]*listing{},
+		closed: make(chan struct{}),
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	k.leave = cancel
 	k.wg.Go(func() { k.receive(ctx, rest) })
@@ -196,6 +200,9 @@ func (k *link) bury() error {
 
 // take serves one frame.
 func (k *link) take(ctx context.Context, f frame) error {
+	if f.kind == kindNames {
+		return k.listed(f)
+	}
 	k.mu.Lock()
 	e := k.tags[f.tag]
 	if e != nil && f.kind == kindEnded {

@@ -161,6 +161,8 @@ func (s *supervisor) obey(p *peer, f frame) error {
 		if j := s.jobs[name]; j != nil && j.peer == p {
 			s.stop(j, time.Duration(grace))
 		}
+	case kindList:
+		s.list(p, f.tag)
 	case kindClose:
 		s.leaving = true
 		p.close(s)

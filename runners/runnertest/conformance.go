@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ func Conform(t *testing.T, h Harness) {
 		"Find_unknownIsGone":              findUnknown,
 		"Find_afterWorkersDeath":          findAfterDeath,
 		"Find_endedIsKeptUntilForgotten":  findEnded,
+		"List_namesWhatIsLeft":            listLeft,
 		"Wait_givesExitCode":              exitCodes,
 		"Wait_givesSignal":                exitSignal,
 		"Wait_endsWithItsContext":         waitContext,
@@ -239,6 +241,46 @@ func findEnded(t *testing.T, b *bench) {
 	f.Forget(b.name)
 	if _, err := b.runner.Find(patient(t), b.name, NewRecorder()); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find after forget = %v, want ErrGone", err)
+	}
+}
+
+func listLeft(t *testing.T, b *bench) {
+	if _, ok := b.runner.(runners.Lister); !ok {
+		t.Skip("this runner cannot list its executions")
+	}
+	list := func() []string {
+		t.Helper()
+		names, err := b.runner.(runners.Lister).List(patient(t))
+		if err != nil {
+			t.Fatalf("list: %v", err)
+		}
+		slices.Sort(names)
+		return names
+	}
+	if got := list(); len(got) > 0 {
+		t.Errorf("list of a new worker: got %q, want nothing", got)
+	}
+	name, forgets := b.name, false
+	for _, end := range []string{"forgotten", "ended"} {
+		b.name = name + "-" + end
+		b.run(t, "exit 1")
+		if f, ok := b.runner.(runners.Forgetter); ok && end == "forgotten" {
+			f.Forget(b.name)
+			forgets = true
+		}
+	}
+	b.name = name + "-running"
+	b.start(t, "exec sleep 600", NewRecorder())
+	want := []string{name + "-ended", name + "-running"}
+	if !forgets {
+		want = []string{name + "-ended", name + "-forgotten", name + "-running"}
+	}
+	if diff := cmp.Diff(want, list()); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+	b.die(t)
+	if diff := cmp.Diff(want, list()); diff != "" {
+		t.Errorf("list of the next worker (-want +got):\n%s", diff)
 	}
 }
 

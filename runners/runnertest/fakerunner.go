@@ -3,6 +3,8 @@ package runnertest
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,6 +17,7 @@ type fakeRunner struct{ fake *Fake }
 var (
 	_ runners.Runner    = fakeRunner{}
 	_ runners.Forgetter = fakeRunner{}
+	_ runners.Lister    = fakeRunner{}
 	_ runners.Execution = (*fakeJob)(nil)
 	_ runners.Leased    = (*fakeJob)(nil)
 )
@@ -69,6 +72,13 @@ func (r fakeRunner) Find(_ context.Context, name string, _ runners.Output) (runn
 		return j, nil
 	}
 	return nil, fmt.Errorf("find %s: %w", name, runners.ErrGone)
+}
+
+// List implements [runners.Lister].
+func (r fakeRunner) List(context.Context) ([]string, error) {
+	r.fake.mu.Lock()
+	defer r.fake.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.fake.jobs)), nil
 }
 
 // Forget implements [runners.Forgetter].
