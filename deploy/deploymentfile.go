@@ -41,6 +41,7 @@ var deploymentKeys = []key[deploymentEntry]{
 	{name: "work_pool", read: func(r *reader, d *deploymentEntry, f field) { readMapping(r, f.value, "work_pool", workPoolKeys, d) }},
 	{name: "timeout", read: func(r *reader, d *deploymentEntry, f field) { d.Timeout = r.duration(f) }},
 	{name: "grace", read: func(r *reader, d *deploymentEntry, f field) { d.Grace = r.duration(f) }},
+	{name: "retries", read: func(r *reader, d *deploymentEntry, f field) { d.Retries = readRetries(r, f) }},
 	{name: "expires_after", read: func(r *reader, d *deploymentEntry, f field) { d.ExpiresAfter = r.duration(f) }},
 	{name: "enforce_parameter_schema", read: func(r *reader, _ *deploymentEntry, f field) {
 		if string(f.value.json) != "true" {
@@ -53,7 +54,6 @@ var deploymentKeys = []key[deploymentEntry]{
 	{name: "paused", note: notYet},
 	{name: "concurrency_limit", note: notYet + ": runs of the deployment are not limited"},
 	{name: "limit", note: notYet + ": runs of the deployment are not limited"},
-	{name: "retries", note: notYet + ": a failed run is not tried again"},
 	{name: "triggers", note: "has no meaning here: a run is a message, so publish one when the event comes"},
 	{name: "sla", note: "has no meaning here"},
 	{name: "flow_name", note: "has no meaning here: the deployment's name is enough"},

@@ -72,7 +72,7 @@ func (c Change) format(b *bytes.Buffer, kind string, color bool) {
 }
 
 // durations are the fields that records hold in seconds.
-var durations = []string{"ack_wait", "timeout", "grace", "expires_after"}
+var durations = []string{"ack_wait", "timeout", "grace", "expires_after", "retries.backoff", "retries.max_backoff"}
 
 // maxAligned is the length of the longest field that the values of the others are aligned with.
 const maxAligned = 40

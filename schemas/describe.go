@@ -124,6 +124,7 @@ func kindOf(v any) string {
 var patternWords = map[string]string{
 	namePattern:     "1 to 64 letters, digits, _ or -",
 	durationPattern: "a number with a unit (90s, 10m, 1h30m)",
+	causePattern:    causeHint,
 }
 
 // The patterns that the schemas share; a test finds them there.

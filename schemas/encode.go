@@ -42,6 +42,9 @@ func (o *object) runEvent(e RunEvent) {
 	o.optionalText("reason", string(e.Reason))
 	o.optionalText("message", e.Message)
 	o.int("attempt", int64(e.Attempt))
+	if e.Crashes != 0 {
+		o.int("crashes", int64(e.Crashes))
+	}
 	o.optionalText("worker", e.Worker)
 	o.time("time", e.Time)
 	o.optionalText("execution", e.Execution)
@@ -55,13 +58,17 @@ func (o *object) runEvent(e RunEvent) {
 		}
 		o.b = append(o.b, ']')
 	}
+	o.key("previous")
+	o.b = strconv.AppendUint(o.b, e.Previous, 10)
 	o.time("requested", e.Requested)
 	o.key("sequence")
 	o.b = strconv.AppendUint(o.b, e.Sequence, 10)
 	o.optionalTime("claimed", e.Claimed)
 	o.optionalTime("started", e.Started)
 	o.optionalTime("deadline", e.Deadline)
+	o.optionalTime("retry_at", e.RetryAt)
 	o.optionalRaw("parameters", e.Parameters)
+	o.optionalRaw("job_variables", e.Variables)
 	if e.ExitCode != nil {
 		o.int("exit_code", int64(*e.ExitCode))
 	}

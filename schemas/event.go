@@ -37,18 +37,22 @@ type RunEvent struct {
 	Reason     Reason    `json:"reason,omitempty"`
 	Message    string    `json:"message,omitempty"` // a sentence for people
 	Attempt    int       `json:"attempt"`           // from 1; 0 when no attempt was made
+	Crashes    int       `json:"crashes,omitempty"` // attempts so far that the infrastructure ended
 	Worker     string    `json:"worker,omitempty"`
 	Time       time.Time `json:"time"`
 	Execution  string    `json:"execution,omitempty"` // PID, container ID, ARN, Job name
 	Parent     string    `json:"parent,omitempty"`    // run that this one repeats
 	Tags       []string  `json:"tags,omitempty"`
 
-	Requested   time.Time       `json:"requested"`                 // when the request was stored in the pool's stream
-	Sequence    uint64          `json:"sequence"`                  // the request's sequence in the pool's stream
+	Previous    uint64          `json:"previous"`                  // sequence in the log of the event that this one follows; 0: it is the run's first
+	Requested   time.Time       `json:"requested"`                 // when the run was requested: when its first message was stored in the pool's stream
+	Sequence    uint64          `json:"sequence"`                  // in the pool's stream, of the message whose delivery is the lease: a retry has one of its own
 	Claimed     *time.Time      `json:"claimed,omitempty"`         // when the attempt was claimed
 	Started     *time.Time      `json:"started,omitempty"`         // when the attempt's execution started
 	Deadline    *time.Time      `json:"deadline,omitempty"`        // when the run times out; survives a change of worker
+	RetryAt     *time.Time      `json:"retry_at,omitempty"`        // retrying: when the next attempt is due
 	Parameters  json.RawMessage `json:"parameters,omitempty"`      // what the job was given; in the pending event only
+	Variables   json.RawMessage `json:"job_variables,omitempty"`   // the request's own; in the pending event only
 	ExitCode    *int            `json:"exit_code,omitempty"`       // final states: the job's own
 	Signal      string          `json:"signal,omitempty"`          // final states: the signal that ended the job
 	Result      json.RawMessage `json:"result,omitempty"`          // completed: what the job returned

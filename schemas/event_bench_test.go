@@ -34,7 +34,7 @@ func completedEvent() RunEvent {
 	claimed, started := requested.Add(4*time.Millisecond), requested.Add(5*time.Millisecond)
 	return RunEvent{
 		Run: "development-17", Pool: "development", Queue: "default", Deployment: "my-flow", State: Completed, Attempt: 1, Worker: "atlas",
-		Time: requested.Add(1278 * time.Millisecond), Execution: "4711", Requested: requested, Sequence: 17, Claimed: &claimed, Started: &started,
+		Time: requested.Add(1278 * time.Millisecond), Execution: "4711", Previous: 42, Requested: requested, Sequence: 17, Claimed: &claimed, Started: &started,
 		ExitCode: new(0), Result: json.RawMessage(`{"rows":100000}`), QueuedMS: new(int64(4)), ProvisionMS: new(int64(1)), RunningMS: new(int64(1273)),
 	}
 }

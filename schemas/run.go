@@ -20,6 +20,7 @@ type RunRequest struct {
 	JobVariables map[string]json.RawMessage `json:"job_variables,omitempty"` // over the deployment's own
 	Tags         []string                   `json:"tags,omitempty"`
 	Timeout      Duration                   `json:"timeout,omitempty"` // from running; 0: the deployment's
+	Retries      *Retries                   `json:"retries,omitempty"` // nil: the deployment's
 	Parent       string                     `json:"parent,omitempty"`  // run that this one repeats
 	ExpiresAt    *time.Time                 `json:"expires_at,omitempty"`
 }

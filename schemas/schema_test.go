@@ -169,6 +169,9 @@ func agree(t *testing.T, where string, typ reflect.Type, o jsonSchema, defs map[
 		if wantFormat := f.Type == reflect.TypeFor[time.Time]() || f.Type == reflect.TypeFor[*time.Time](); wantFormat != (property.Format == "date-time") {
 			t.Errorf("%s: got %s with format %q, and Go's type is %s", where, name, property.Format, f.Type)
 		}
+		if f.Type == reflect.TypeFor[*Retries]() {
+			agree(t, where+" "+name, f.Type.Elem(), property, defs)
+		}
 		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
 			item := *property.Items
 			if def, ok := strings.CutPrefix(item.Ref, "#/$defs/"); ok {
@@ -215,6 +218,8 @@ func goTypes(typ reflect.Type) []string {
 		return []string{"number", "string"}
 	case reflect.TypeFor[Command]():
 		return []string{"array", "string"}
+	case reflect.TypeFor[Retries]():
+		return []string{"integer", "object"}
 	}
 	switch typ.Kind() {
 	case reflect.Pointer:
@@ -223,6 +228,8 @@ func goTypes(typ reflect.Type) []string {
 		return []string{"string"}
 	case reflect.Bool:
 		return []string{"boolean"}
+	case reflect.Float64:
+		return []string{"number"}
 	case reflect.Int, reflect.Int64, reflect.Uint64:
 		return []string{"integer"}
 	case reflect.Map:
@@ -259,7 +266,7 @@ func texts[T ~string](list []T) []string {
 func TestSchemas_sharePatternsWithGo(t *testing.T) {
 	for _, p := range published {
 		for name, def := range readSchema(t, p.schema).Defs {
-			want := map[string]string{"name": namePattern, "duration": durationPattern}[name]
+			want := map[string]string{"name": namePattern, "duration": durationPattern, "cause": causePattern}[name]
 			if def.Pattern != want {
 				t.Errorf("%s: got %s with pattern %q, want %q", p.schema.file(), name, def.Pattern, want)
 			}
@@ -311,6 +318,9 @@ func fill(v reflect.Value) {
 	case json.RawMessage:
 		v.Set(reflect.ValueOf(json.RawMessage(`{"a":1}`)))
 		return
+	case Cause:
+		v.Set(reflect.ValueOf(Cause("exit:75")))
+		return
 	case Duration:
 		v.Set(reflect.ValueOf(Duration(1500 * time.Millisecond)))
 		return
@@ -331,6 +341,8 @@ func fill(v reflect.Value) {
 		v.SetInt(3)
 	case reflect.Uint64:
 		v.SetUint(3)
+	case reflect.Float64:
+		v.SetFloat(1)
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		fill(v.Index(0))
