@@ -20,10 +20,12 @@ const defaultGrace = 30 * time.Second
 type job struct {
 	configuration json.RawMessage
 	parameters    json.RawMessage
+	variables     json.RawMessage // the request's own job variables; nil: none
 	entrypoint    string
 	code          string
 	timeout       time.Duration
 	grace         time.Duration
+	retries       *schemas.Retries
 	expires       time.Time // zero: never
 	parent        string
 	tags          []string
@@ -33,7 +35,7 @@ func (j job) expired(now time.Time) bool { return !j.expires.IsZero() && now.Aft
 
 // size is about what the job adds to each of its events, in bytes.
 func (j job) size() int {
-	n := len(j.parameters) + len(j.parent)
+	n := len(j.parameters) + len(j.variables) + len(j.parent)
 	for _, t := range j.tags {
 		n += len(t) + 3
 	}
@@ -55,7 +57,7 @@ func (w *Worker) accept(ctx context.Context, d delivery) (job, error) {
 			return job{}, rejectf("%s", err)
 		}
 	}
-	if d.Named {
+	if d.Named && d.Attempt == 1 {
 		if err := streams.CheckRunID(d.Pool, d.Run); err != nil {
 			return job{}, rejectf("%s", err)
 		}
@@ -90,7 +92,7 @@ func (w *Worker) reject(ctx context.Context, d delivery, h history, why *rejecti
 	if err := d.Bury(ctx, schemas.ReasonRejected, why.Error()); err != nil {
 		return err
 	}
-	if !schemas.ValidName(d.Deployment) || d.Named && streams.CheckRunID(d.Pool, d.Run) != nil {
+	if !schemas.ValidName(d.Deployment) || d.Named && d.Attempt == 1 && streams.CheckRunID(d.Pool, d.Run) != nil {
 		return w.ack(ctx, d) // the run cannot be named
 	}
 	return w.conclude(ctx, d, h, outcome{state: schemas.Failed, reason: schemas.ReasonRejected, message: why.Error()})
@@ -131,6 +133,9 @@ func (p *prepared) job(r *runners.Renderer, request schemas.RunRequest) (job, er
 	if len(request.Tags) > 0 {
 		j.tags = append(append([]string(nil), j.tags...), request.Tags...)
 	}
+	if request.Retries != nil {
+		j.retries = request.Retries
+	}
 	if request.Timeout > 0 {
 		j.timeout = time.Duration(request.Timeout)
 	}
@@ -164,7 +169,12 @@ func (p *prepared) build(r *runners.Renderer, request schemas.RunRequest) (job, 
 	}
 	j := job{
 		configuration: configuration, parameters: parameters, entrypoint: d.Entrypoint, code: d.Directory,
-		timeout: time.Duration(d.Timeout), grace: time.Duration(d.Grace), tags: d.Tags,
+		timeout: time.Duration(d.Timeout), grace: time.Duration(d.Grace), retries: d.Retries, tags: d.Tags,
+	}
+	if len(request.JobVariables) > 0 {
+		if j.variables, err = json.Marshal(request.JobVariables); err != nil {
+			return job{}, fmt.Errorf("write the job variables: %w", err)
+		}
 	}
 	if j.grace == 0 {
 		j.grace = defaultGrace

@@ -69,12 +69,19 @@ func (w *Worker) poke() {
 	}
 }
 
-// register makes the worker a NATS micro service, so that nats micro ls shows it.
+// register makes the worker a NATS micro service: nats micro ls shows it, and a request makes it drain.
 func (w *Worker) register() (micro.Service, error) {
-	return micro.AddService(w.conn.NC, micro.Config{
+	service, err := micro.AddService(w.conn.NC, micro.Config{
 		Name: "weir-worker", Version: serviceVersion(w.Version), Description: "Weir worker " + w.Name + " of pool " + w.Pool,
-		Metadata: map[string]string{"worker": w.Name, "pool": w.Pool, "instance": w.instance},
+		Metadata: map[string]string{"worker": w.Name, "pool": w.Pool, "instance": w.instance}, QueueGroupDisabled: true,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return service, service.AddEndpoint("drain", micro.HandlerFunc(func(r micro.Request) {
+		w.Drain()
+		_ = r.RespondJSON(streams.Draining{Status: schemas.WorkerDraining, Running: w.Held()}) // the worker drains, heard or not
+	}), micro.WithEndpointSubject(streams.DrainSubject(w.Pool, w.Name)))
 }
 
 // semantic matches a semantic version (semver.org) without the leading v.

@@ -47,8 +47,8 @@ func (l *lease) confirmed(sent time.Time) {
 // missed plans the next try after a renewal that was not confirmed.
 func (l *lease) missed(now time.Time) { l.renew = now.Add(min(l.wait/30, time.Second)) }
 
-// hold renews the run's lease until its execution has ended. The error says why it was ended: errTimedOut, errStopped; with
-// errLeaseLost the run is no longer this worker's.
+// hold renews the run's lease until its execution has ended. The error says why it was ended: errTimedOut, errStopped,
+// errCancelled; with errLeaseLost the run is no longer this worker's.
 func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (runners.Result, error) {
 	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -72,7 +72,8 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 	}
 	kept := time.NewTicker(streams.HeldEvery)
 	defer kept.Stop()
-	var cause error // why the job is being ended
+	var unknown bool // whether the run was cancelled
+	var cause error  // why the job is being ended
 	stop := func(why error) {
 		if cause == nil {
 			cause = why
@@ -80,8 +81,24 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		}
 	}
 	stopping := ctx.Done()
+	look := func() { // is the run cancelled?
+		adopted := c.state == schemas.Cancelling
+		if !adopted {
+			var err error
+			if adopted, err = w.adopt(waiting, c); err != nil {
+				w.Logger.Warn("run may be cancelled; that is looked up again with the next renewal", "run", c.Run, "err", err)
+				unknown = true
+				return
+			}
+		}
+		if unknown = false; adopted {
+			stop(errCancelled)
+		}
+	}
 	for {
 		select {
+		case <-c.cancel.look:
+			look()
 		case e := <-ended:
 			if e.err != nil {
 				return e.Result, e.err
@@ -106,6 +123,9 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 				return runners.Result{}, err
 			}
 			renew.Reset(time.Until(c.lease.renew))
+			if unknown {
+				look()
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/weir-run/weir/runners"
@@ -12,6 +13,10 @@ import (
 
 // maxCrashes is how many attempts of a run may be lost with their infrastructure before it is given up.
 const maxCrashes = 3
+
+// crashPause is the time before the attempt that follows a crash; one such pause more with each crash. A worker that cannot
+// start anything does not empty its queue meanwhile.
+const crashPause = time.Second
 
 // An outcome is how an attempt ended.
 type outcome struct {
@@ -23,34 +28,59 @@ type outcome struct {
 	signal    string
 	result    json.RawMessage
 	again     bool // the infrastructure ended the attempt, not the job: another may follow
+	crash     bool // and it counts as a crash
+
+	crashes int       // of the run, this attempt included
+	retryAt time.Time // state retrying: when the next attempt is due
 }
+
+// expired is the outcome of a run that was not started in time.
+var expired = outcome{state: schemas.Failed, reason: schemas.ReasonExpired, message: "the run was not started in time"}
 
 // event puts the outcome into e.
 func (o outcome) event(e schemas.RunEvent) schemas.RunEvent {
-	e.Reason, e.Message, e.ExitCode, e.Signal, e.Result = o.reason, o.message, o.exitCode, o.signal, o.result
+	e.Reason, e.Message, e.ExitCode, e.Signal, e.Result, e.Crashes = o.reason, o.message, o.exitCode, o.signal, o.result, max(o.crashes, e.Crashes)
 	if o.execution != "" {
 		e.Execution = o.execution
+	}
+	if o.state == schemas.Retrying {
+		e.RetryAt = new(o.retryAt.UTC())
 	}
 	return e
 }
 
-// retry turns a crash into a retry while the run has attempts left.
-func (o outcome) retry(attempt int) outcome {
-	if o.again && attempt < maxCrashes {
-		o.state = schemas.Retrying
-		o.message += fmt.Sprintf("; attempt %d of %d follows", attempt+1, maxCrashes)
+// next turns the end of an attempt into a retry where another is to follow. crashes are those before this attempt.
+func (o outcome) next(r *schemas.Retries, attempt, crashes int, now time.Time) outcome {
+	o.crashes = crashes
+	switch {
+	case o.again && !o.crash:
+		return o.retry(now, "another attempt follows")
+	case o.crash && crashes+1 < maxCrashes:
+		o.crashes++
+		return o.retry(now.Add(time.Duration(o.crashes)*crashPause), fmt.Sprintf("attempt %d follows (%d of %d that may be lost)", attempt+1, o.crashes, maxCrashes-1))
+	case r == nil || o.state != schemas.Failed && o.state != schemas.Crashed:
+	case r.Want(schemas.RunEvent{State: o.state, Reason: o.reason, ExitCode: o.exitCode, Signal: o.signal}):
+		if n := attempt - crashes; n <= r.Max { // the nth attempt that was the job's own to fail
+			wait := r.Wait(n, rand.Float64())
+			return o.retry(now.Add(wait), fmt.Sprintf("retry %d of %d follows in %s", n, r.Max, wait.Round(time.Millisecond)))
+		}
+	}
+	if o.crash {
+		o.crashes++
 	}
 	return o
 }
 
-// retryPause is the time before the second attempt; one such pause more before each that follows. A worker that cannot start
-// anything does not empty its queue meanwhile.
-const retryPause = time.Second
+func (o outcome) retry(at time.Time, what string) outcome {
+	o.state, o.retryAt = schemas.Retrying, at
+	o.message += "; " + what
+	return o
+}
 
 // endKnown tells whether err still says how the execution ended. Of any other error only that much is certain: the execution
 // may live on.
 func endKnown(err error) bool {
-	return errors.Is(err, errTimedOut) || errors.Is(err, errStopped) || errors.Is(err, runners.ErrGone)
+	return errors.Is(err, errTimedOut) || errors.Is(err, errStopped) || errors.Is(err, errCancelled) || errors.Is(err, runners.ErrGone)
 }
 
 // conclusion says what an execution's end means for its run. err is why it was ended, as [endKnown] has it.
@@ -58,15 +88,17 @@ func conclusion(r runners.Result, err error) outcome {
 	switch {
 	case errors.Is(err, errTimedOut):
 		return outcome{state: schemas.Failed, reason: schemas.ReasonTimedOut, message: err.Error(), exitCode: &r.ExitCode, signal: r.Signal}
+	case errors.Is(err, errCancelled):
+		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was stopped: " + err.Error(), exitCode: &r.ExitCode, signal: r.Signal}
 	case errors.Is(err, errStopped):
 		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerStopped, message: "the worker was told to stop at once", again: true}
 	case errors.Is(err, runners.ErrGone):
-		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerLost, message: "the execution vanished: " + err.Error(), again: true}
+		return crashed(schemas.ReasonWorkerLost, "the execution vanished: "+err.Error())
 	}
 	o := outcome{reason: r.Reason, message: r.Message, exitCode: &r.ExitCode, signal: r.Signal, result: r.Value}
 	switch {
 	case r.Reason == schemas.ReasonLeaseLost:
-		o.state, o.again = schemas.Crashed, true
+		o.state, o.again, o.crash = schemas.Crashed, true, true
 	case r.Reason == schemas.ReasonResultInvalid || r.Reason == schemas.ReasonResultTooLarge:
 		o.state = schemas.Failed
 	case r.ExitCode == 0 && r.Signal == "":
@@ -90,5 +122,13 @@ func startFailure(err error) outcome {
 	if reason, ok := runners.IsPermanent(err); ok {
 		return outcome{state: schemas.Failed, reason: reason, message: err.Error()}
 	}
-	return outcome{state: schemas.Crashed, reason: schemas.ReasonStartFailed, message: err.Error(), again: true}
+	if errors.Is(err, errCancelled) {
+		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was not started: " + err.Error()}
+	}
+	return crashed(schemas.ReasonStartFailed, err.Error())
+}
+
+// crashed is the outcome of an attempt that the infrastructure ended.
+func crashed(reason schemas.Reason, message string) outcome {
+	return outcome{state: schemas.Crashed, reason: reason, message: message, again: true, crash: true}
 }

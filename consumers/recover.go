@@ -29,20 +29,31 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	}
 	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
 	if errors.Is(err, streams.ErrNotFound) {
+		if d.Attempt > 1 {
+			w.Logger.Warn("another attempt is asked for of a run that the log does not know; nothing is started", "run", d.Run, "attempt", d.Attempt)
+			return history{settled: true}, w.ack(ctx, d)
+		}
 		return history{}, nil
 	} else if err != nil {
 		return history{}, err
 	}
 	h := history{last: last.Sequence, attempt: last.Attempt, event: last}
-	switch {
-	case last.RunEvent.Sequence != d.Sequence || !last.Requested.Equal(d.Requested):
+	switch mine := last.RunEvent.Sequence == d.Sequence; { // did whoever wrote the event have this very message?
+	case !last.Requested.Equal(d.Requested):
 		return history{settled: true}, w.duplicate(ctx, d, last)
 	case last.State.Final():
 		return history{settled: true}, w.ack(ctx, d)
-	case last.State == schemas.Retrying:
+	case last.State == schemas.Retrying && mine: // the next attempt may not be stored yet; stored twice it is told apart
+		if err := w.again(ctx, d, *last.RetryAt, last.Attempt+1); err != nil {
+			return h, err
+		}
+		return history{settled: true}, w.ack(ctx, d)
+	case last.State == schemas.Retrying && d.Attempt == last.Attempt+1:
 		return h, nil
+	case mine:
+		return w.lost(ctx, d, h)
 	}
-	return w.lost(ctx, d, h)
+	return history{settled: true}, w.ack(ctx, d) // a copy, or one whose acknowledgement was lost: the run has gone on without it
 }
 
 // job is what the log says of the execution that was found, for a run whose request would not be accepted any more.
@@ -54,16 +65,18 @@ func (h history) job() job {
 	return j
 }
 
-// overtaken leaves the run to whoever claimed it. A request that names a run which another request has is done with.
+// overtaken leaves the run to whoever wrote its last event, and ends the request where that was done with another one.
 func (w *Worker) overtaken(ctx context.Context, d delivery) error {
-	if !d.Named {
-		return nil
-	}
 	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
-	if err != nil || last.RunEvent.Sequence == d.Sequence {
+	switch {
+	case err != nil:
 		return err
+	case !last.Requested.Equal(d.Requested):
+		return w.duplicate(ctx, d, last)
+	case last.State.Final() || last.RunEvent.Sequence != d.Sequence:
+		return w.ack(ctx, d)
 	}
-	return w.duplicate(ctx, d, last)
+	return nil
 }
 
 // duplicate ends a request whose run ID was claimed by another one before. Publishing a named run twice is how idempotency
@@ -99,36 +112,42 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	} else if !errors.Is(err, runners.ErrGone) {
 		return h, err
 	}
-	c := &claim{delivery: d, attempt: h.attempt, last: h.last}
-	o := outcome{
-		state: schemas.Crashed, reason: schemas.ReasonWorkerLost, again: true,
-		message: fmt.Sprintf("worker %s did not renew its lease, and its execution is gone", h.event.Worker),
-	}.retry(h.attempt)
-	if err := w.append(ctx, c, o.event(c.event(w, o.state))); errors.Is(err, streams.ErrOvertaken) {
-		return history{settled: true}, nil
-	} else if err != nil {
-		return h, err
+	o := crashed(schemas.ReasonWorkerLost, fmt.Sprintf("worker %s did not renew its lease, and its execution is gone", h.event.Worker))
+	if h.event.State == schemas.Cancelling {
+		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker and its execution are gone"}
 	}
-	if o.state.Final() {
-		return history{settled: true}, w.ack(ctx, d)
+	return history{settled: true}, w.conclude(ctx, d, h, o.next(w.retries(ctx, d), h.attempt, h.event.Crashes, time.Now()))
+}
+
+// retries are those of the run's request, where it is still one that would be accepted.
+func (w *Worker) retries(ctx context.Context, d delivery) *schemas.Retries {
+	job, err := w.accept(ctx, d)
+	if err != nil {
+		return nil
 	}
-	return history{last: c.last, attempt: h.attempt}, nil
+	return job.retries
 }
 
 // resume holds an execution that a lost worker left: the attempt goes on under a new owner, whose first event shuts the old
 // one out.
 func (w *Worker) resume(ctx context.Context, d delivery, j job, h history) error {
-	now := time.Now()
-	c := &claim{delivery: d, job: j, attempt: h.attempt, last: h.last, claimed: now, started: now, lease: newLease(w.ackWait(), d.Received, now), logs: h.logs}
+	c := w.newClaim(ctx, d, j, h)
+	defer w.disown(c)
+	c.attempt, c.logs, c.started = h.attempt, h.logs, c.claimed
+	c.lease.renew = c.claimed // the execution has to hear at once how long it may go on
 	if h.event.Claimed != nil {
 		c.claimed = *h.event.Claimed
 	}
 	if h.event.Started != nil {
 		c.started = *h.event.Started
 	}
-	running := c.event(w, schemas.Running)
-	running.Reason, running.Message = schemas.ReasonHeld, fmt.Sprintf("worker %s goes on with what worker %s left", w.Name, h.event.Worker)
-	err := w.follow(ctx, c, h.found, running)
+	goesOn := c.event(w, schemas.Running)
+	if h.event.State == schemas.Cancelling {
+		goesOn.State = schemas.Cancelling
+		c.cancel.ask()
+	}
+	goesOn.Reason, goesOn.Message = schemas.ReasonHeld, fmt.Sprintf("worker %s goes on with what worker %s left", w.Name, h.event.Worker)
+	err := w.follow(ctx, c, h.found, goesOn)
 	if errors.Is(err, streams.ErrOvertaken) {
 		return nil
 	}

@@ -19,12 +19,14 @@ type claim struct {
 	delivery
 	job     job
 	attempt int
-	last    uint64 // sequence of the run's last event, which this worker wrote
+	crashes int    // attempts before this one that the infrastructure ended
+	last    uint64 // sequence of the run's last event, which this worker wrote, or the cancel that follows it
 	state   schemas.State
 	claimed time.Time
 	started time.Time
 	lease   *lease
 	logs    *streams.LogWriter
+	cancel  cancel
 }
 
 // run takes one delivery from request to report. Every state that a run can pass is written here. An error means that
@@ -45,13 +47,14 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 	if history.found != nil {
 		return w.resume(ctx, d, job, history) // a lost worker's execution that still lives
 	}
-	if job.expired(time.Now()) {
-		return w.conclude(ctx, d, history, outcome{state: schemas.Failed, reason: schemas.ReasonExpired, message: "the run was not started in time"})
+	if history.attempt == 0 && job.expired(time.Now()) {
+		return w.conclude(ctx, d, history, expired)
 	}
 
-	c, err := w.claim(ctx, d, job, history) // pending, by compare-and-set
-	if errors.Is(err, streams.ErrOvertaken) {
-		return w.overtaken(ctx, d) // another worker has it
+	c := w.newClaim(ctx, d, job, history)
+	defer w.disown(c)
+	if err := w.claim(ctx, c); errors.Is(err, streams.ErrOvertaken) { // pending, by compare-and-set
+		return w.overtaken(ctx, d) // another worker has it, or it was cancelled
 	} else if err != nil {
 		return err
 	}
@@ -78,30 +81,43 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, r
 	return w.report(ctx, c, o) // the final state first, then the ack
 }
 
-// claim appends pending. Until it is stored, nothing is started.
-func (w *Worker) claim(ctx context.Context, d delivery, j job, h history) (*claim, error) {
-	if late := time.Since(d.Received); late > w.ackWait()/3 {
-		return nil, fmt.Errorf("claim run %s: it was received %s ago, and its lease may have run out", d.Run, late.Round(time.Millisecond))
-	}
+// newClaim makes the claim of the attempt after those that history knows. A cancel can reach it from now on.
+func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history) *claim {
 	now := time.Now()
 	c := &claim{
-		delivery: d, job: j, attempt: h.attempt + 1, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now),
+		delivery: d, job: j, attempt: h.attempt + 1, crashes: h.event.Crashes, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now),
 		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt+1),
 	}
-	pending := c.event(w, schemas.Pending)
-	pending.Parameters = j.parameters
-	return c, w.append(ctx, c, pending)
+	c.cancel.init(ctx)
+	w.own(c)
+	return c
 }
 
-// start starts the execution under a name made of run and attempt: starting twice finds the first.
+// claim appends pending. Until it is stored, nothing is started.
+func (w *Worker) claim(ctx context.Context, c *claim) error {
+	if late := time.Since(c.Received); late > w.ackWait()/3 {
+		return fmt.Errorf("claim run %s: it was received %s ago, and its lease may have run out", c.Run, late.Round(time.Millisecond))
+	}
+	pending := c.event(w, schemas.Pending)
+	pending.Parameters, pending.Variables = c.job.parameters, c.job.variables
+	return w.append(ctx, c, pending)
+}
+
+// start starts the execution under a name made of run and attempt: starting twice finds the first. The lease is renewed
+// meanwhile, since an image may take minutes to come, and a cancel ends it.
 func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error) {
-	exec, err := w.runner.Start(ctx, runners.Spec{
+	defer w.keep(ctx, c)()
+	exec, err := w.runner.Start(c.cancel.starting, runners.Spec{
 		Name: executionName(c.Run, c.attempt), Run: c.Run, Attempt: c.attempt, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment,
 		Worker: w.Name, Parameters: c.job.parameters, Trace: c.Trace, Job: c.job.configuration, Code: c.job.code, Entrypoint: c.job.entrypoint,
 		Output: output{c.logs}, Lease: c.lease.until,
 	})
 	if err == nil {
 		c.started = time.Now()
+	} else if c.cancel.asked() {
+		if adopted, _ := w.adopt(ctx, c); adopted {
+			err = errCancelled
+		}
 	}
 	return exec, err
 }
@@ -109,8 +125,8 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 // executionName is a name's key on any infrastructure.
 func executionName(run string, attempt int) string { return fmt.Sprintf("%s.%d", run, attempt) }
 
-// report records how the attempt ended and acknowledges the request. An attempt that another follows is given back instead,
-// for whoever is free first.
+// report records how the attempt ended and acknowledges the request. An attempt that another follows is requested again, for
+// whoever is free when it is due.
 func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reportTime, errNotReported)
 	defer cancel()
@@ -118,31 +134,52 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	if err := c.logs.Flush(ctx); err != nil {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}
-	o = o.retry(c.attempt)
+	o = o.next(c.job.retries, c.attempt, c.crashes, time.Now())
 	err := w.append(ctx, c, o.event(c.event(w, o.state)))
-	letGo() // before the request is given back: a renewal after that would take it back
+	if err == nil && c.state == schemas.Retrying {
+		err = w.again(ctx, c.delivery, o.retryAt, c.attempt+1)
+	}
+	letGo()
 	if err != nil {
 		return err
 	}
 	if f, ok := w.runner.(runners.Forgetter); ok {
 		f.Forget(executionName(c.Run, c.attempt))
 	}
-	c.free() // what follows needs no slot, and a request that is given back may come to this very worker
-	if o.state == schemas.Retrying {
-		return c.GiveBack(time.Duration(c.attempt) * retryPause)
-	}
-	return c.AckLater() // the final state is recorded: a wait here would carry no promise
+	c.free()            // what follows needs no slot
+	return c.AckLater() // the run's state is recorded: a wait here would carry no promise
 }
 
-// conclude records a final state of a run that no attempt is made of, and acknowledges its request.
+// conclude records how a run stands whose attempt this worker did not make, and acknowledges its request.
 func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome) error {
-	c := &claim{delivery: d, attempt: h.attempt, last: h.last}
-	if err := w.append(ctx, c, o.event(c.event(w, o.state))); errors.Is(err, streams.ErrOvertaken) {
-		return nil
+	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, last: h.last}
+	err := w.append(ctx, c, o.event(c.event(w, o.state)))
+	if err == nil && c.state == schemas.Retrying {
+		err = w.again(ctx, d, o.retryAt, h.attempt+1)
+	}
+	if errors.Is(err, streams.ErrOvertaken) {
+		return w.overtaken(ctx, d)
 	} else if err != nil {
 		return err
 	}
 	return w.ack(ctx, d)
+}
+
+// again has the run delivered for its next attempt. While NATS is away it tries again until ctx ends; then the request is
+// delivered once more, and whoever gets it does the rest.
+func (w *Worker) again(ctx context.Context, d delivery, at time.Time, attempt int) error {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		err := d.Again(ctx, at, attempt)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		w.Logger.Warn("next attempt is not stored yet", "run", d.Run, "attempt", attempt, "err", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
 }
 
 // ack ends the request. While NATS is away it tries again; what is lost all the same is delivered again, and found to be
@@ -161,17 +198,36 @@ func (w *Worker) ack(ctx context.Context, d delivery) error {
 	return err
 }
 
+// The waits between two tries while NATS is away.
+const (
+	firstWait   = 50 * time.Millisecond
+	longestWait = 2 * time.Second
+)
+
 // append records e as the run's next event. While NATS is away it tries again until ctx ends: what is known is not thrown
-// away, and whoever has taken the run meanwhile wins by compare-and-set.
+// away, and whoever has taken the run meanwhile wins by compare-and-set. A cancel that came first is not somebody else's
+// claim: what is left of e follows it.
 func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		sequence, err := w.conn.Append(e, c.last, c.Trace).Wait(ctx)
 		if err == nil {
 			c.last, c.state = sequence, e.State
 			w.logState(e)
 			return nil
 		}
-		if errors.Is(err, streams.ErrOvertaken) || errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil {
+		if errors.Is(err, streams.ErrOvertaken) {
+			adopted, unknown := w.adopt(ctx, c)
+			if adopted {
+				if e = afterCancel(e); e.State == schemas.Cancelling {
+					return nil // it is recorded already
+				}
+				continue
+			} else if unknown == nil {
+				return err
+			}
+			err = unknown
+		}
+		if errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil {
 			return err
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)
@@ -187,7 +243,7 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 	e := schemas.RunEvent{
 		Run: c.Run, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment, State: state, Attempt: c.attempt, Worker: w.Name,
-		Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+		Crashes: c.crashes, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
 	}
 	if !c.claimed.IsZero() {
 		at := c.claimed.UTC()

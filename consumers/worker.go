@@ -32,7 +32,12 @@ type Config struct {
 	Code    string   // folder against which entrypoints are resolved where the deployment's own does not exist here
 	Types   []runners.Type
 	Version string // of the binary, shown to people
-	Logger  *slog.Logger
+
+	Once         bool          // take one run, then drain
+	IdleExit     time.Duration // drain when no run has been held for so long; 0: never
+	DrainTimeout time.Duration // stop the runs that are still held so long after the drain began; 0: wait for them
+
+	Logger *slog.Logger
 }
 
 func (c Config) validate() error {
@@ -61,9 +66,12 @@ type Worker struct {
 
 	mu       sync.Mutex
 	held     map[uint64]string // runs that hold a slot, by their requests' sequence; under mu
+	owned    map[string]*claim // those of them that are claimed, by run; under mu
 	free     chan struct{}     // a value for each slot that no run holds and nothing is asked for; under mu
 	draining bool              // under mu
 	beat     chan struct{}     // asks for a heartbeat out of turn
+	drain    context.CancelCauseFunc
+	idle     *time.Timer // ends the worker that holds nothing; nil: never; under mu
 }
 
 // Ready is what a worker says when it starts to take runs.
@@ -84,14 +92,18 @@ func New(conn *streams.Conn, c Config) (*Worker, error) {
 	c.Slots = max(c.Slots, 1)
 	return &Worker{
 		Config: c, conn: conn, instance: nuid.Next(), started: time.Now().UTC(),
-		held: map[uint64]string{}, beat: make(chan struct{}, 1),
+		held: map[uint64]string{}, owned: map[string]*claim{}, beat: make(chan struct{}, 1),
 	}, nil
 }
 
-// Run takes runs until drain ends, then waits for those it holds; when stop ends too, they are stopped. ready is called once,
-// when the worker starts to take runs. While NATS cannot be reached it waits. An error says why the worker cannot serve its
-// pool.
+// Run takes runs until drain ends, then waits for those it holds; when stop ends too, they are stopped and given back. ready
+// is called once, when the worker starts to take runs. While NATS cannot be reached it waits. An error says why the worker
+// cannot serve its pool.
 func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
+	drain, w.drain = context.WithCancelCause(drain)
+	defer w.drain(nil)
+	stop, halt := context.WithCancel(stop)
+	defer halt()
 	pool, err := w.findPool(drain)
 	if err != nil || drain.Err() != nil {
 		return err
@@ -130,6 +142,11 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	case <-drain.Done():
 		return nil
 	}
+	unheed, err := w.heed(alive)
+	if err != nil {
+		return err
+	}
+	defer unheed()
 	service, err := w.register()
 	if err != nil {
 		w.Logger.Warn("worker is not registered as a NATS service", "err", err)
@@ -138,13 +155,19 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	}
 	w.writeRecord(alive, puller.Queues()) // whoever reads that it is ready finds it listed
 	background.Go(func() { w.heartbeat(alive, puller.Queues()) })
+	background.Go(func() { w.takeCancels(alive) })
+	w.reclaim(stop)
 	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
 
+	w.watchIdle()
 	err = w.pull(drain, stop)
 	w.mu.Lock()
 	w.draining = true
 	w.mu.Unlock()
 	w.poke()
+	if w.DrainTimeout > 0 {
+		defer time.AfterFunc(w.DrainTimeout, halt).Stop()
+	}
 	w.runs.Wait()
 	if flushErr := w.conn.NC.FlushTimeout(time.Second); flushErr != nil {
 		w.Logger.Debug("last acknowledgements may be lost; their requests are delivered again and found to be final", "err", flushErr)
@@ -188,17 +211,14 @@ func (w *Worker) pull(drain, stop context.Context) error {
 		if !exists {
 			return fmt.Errorf("work pool %q was deleted", w.Pool)
 		}
-		if pool.Paused {
-			w.Logger.Info("pool is paused: nothing new is started; resume it with: weir work-pool resume " + w.Pool)
-			select {
-			case <-changed:
-			case <-drain.Done():
-			}
-			continue
-		}
 		puller, err := w.conn.Puller(pool, w.Queues, w.Slots)
 		if err != nil {
 			return err
+		}
+		if pool.Paused {
+			w.Logger.Info("pool is paused: nothing new is started; resume it with: weir work-pool resume " + w.Pool)
+			w.sitOut(drain, stop, pool, puller, changed)
+			continue
 		}
 		open, end := context.WithCancel(drain)
 		var watch sync.WaitGroup
@@ -229,6 +249,37 @@ func (w *Worker) endWhenChanged(ctx context.Context, end func(), began schemas.P
 	}
 }
 
+// sitOut waits until the pool changes. A pause stops new starts, never recovery: what another worker lost meanwhile is taken
+// over.
+func (w *Worker) sitOut(drain, stop context.Context, pool schemas.Pool, puller *streams.Puller, changed <-chan struct{}) {
+	every := time.NewTicker(pool.Lease())
+	defer every.Stop()
+	for {
+		select {
+		case <-changed:
+			return
+		case <-drain.Done():
+			return
+		case <-every.C:
+		}
+		if err := w.recoverLost(drain, stop, pool, puller); err != nil && drain.Err() == nil {
+			w.Logger.Warn("lost runs of the paused pool are not looked for; that is tried again", "err", err)
+		}
+	}
+}
+
+// recoverLost takes the runs whose owners are gone, as far as there are free slots.
+func (w *Worker) recoverLost(ctx, stop context.Context, pool schemas.Pool, puller *streams.Puller) error {
+	lost, err := w.conn.Lost(ctx, pool)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	lost = min(lost, w.Slots-len(w.held))
+	w.mu.Unlock()
+	return puller.Redelivered(ctx, lost, func(d *streams.Delivery) { w.take(stop, d) })
+}
+
 // freeSlots counts the free slots anew: what was asked for before and not delivered is not asked for any more.
 func (w *Worker) freeSlots() <-chan struct{} {
 	w.mu.Lock()
@@ -242,17 +293,28 @@ func (w *Worker) freeSlots() <-chan struct{} {
 
 // take gives a delivery its slot and runs it.
 func (w *Worker) take(stop context.Context, d *streams.Delivery) {
+	w.occupy(d, func(d delivery) error { return w.run(stop, d) })
+}
+
+// occupy gives a delivery a slot while do deals with it.
+func (w *Worker) occupy(d *streams.Delivery, do func(delivery) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, mine := w.held[d.Sequence]; mine {
-		w.free <- struct{}{} // this worker's own run, delivered again: whoever holds it renews it
+		w.offer() // this worker's own run, delivered again: whoever holds it renews it
 		return
 	}
 	w.held[d.Sequence] = d.Run
+	if w.idle != nil {
+		w.idle.Stop()
+	}
+	if w.Once {
+		w.drain(errOnce)
+	}
 	w.runs.Go(func() {
 		release := sync.OnceFunc(func() { w.release(d.Sequence) })
 		defer release()
-		if err := w.run(stop, delivery{d, release}); err != nil && !errors.Is(err, streams.ErrOvertaken) {
+		if err := do(delivery{d, release}); err != nil && !errors.Is(err, streams.ErrOvertaken) {
 			w.Logger.Warn("run is not settled; NATS delivers it again", "run", d.Run, "deployment", d.Deployment, "err", err)
 		}
 	})
@@ -263,7 +325,19 @@ func (w *Worker) release(sequence uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.held, sequence)
-	w.free <- struct{}{}
+	w.offer()
+	if w.idle != nil && len(w.held) == 0 {
+		w.idle.Reset(w.IdleExit)
+	}
+}
+
+// offer puts a slot up for the next request, unless the worker holds more than it has slots, as one may that was restarted
+// with fewer. mu is held.
+func (w *Worker) offer() {
+	select {
+	case w.free <- struct{}{}:
+	default:
+	}
 }
 
 // A delivery is a request and the slot it holds. free gives the slot back; a second call does nothing.

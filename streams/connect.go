@@ -52,7 +52,6 @@ type Conn struct {
 	url     string
 
 	buckets sync.Map // bucket's name to its jetstream.KeyValue: looking one up is a request
-	handles sync.Map // stream's name to its jetstream.Stream, likewise
 }
 
 // bucket returns a handle on a KV bucket.
@@ -68,19 +67,6 @@ func (c *Conn) bucket(ctx context.Context, name string) (jetstream.KeyValue, err
 	}
 	c.buckets.Store(name, kv)
 	return kv, nil
-}
-
-// stream returns a handle on a stream, for reading its messages: what it says of the stream's state is old.
-func (c *Conn) stream(ctx context.Context, name string) (jetstream.Stream, error) {
-	if s, ok := c.handles.Load(name); ok {
-		return s.(jetstream.Stream), nil
-	}
-	s, err := c.JS.Stream(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("open stream %s: %w", name, unavailable(c.url, err))
-	}
-	c.handles.Store(name, s)
-	return s, nil
 }
 
 // Connect reaches NATS the way the nats CLI does: flag, environment, context, default. ctx bounds nothing but a patient

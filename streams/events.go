@@ -32,6 +32,7 @@ type Append struct {
 // Append sends e, to be stored only if the run's last event has sequence last in the log (0: the run has none). It does
 // not wait: the promise is in [Append.Wait]. The event's order is that of the calls on one connection.
 func (c *Conn) Append(e schemas.RunEvent, last uint64, trace string) *Append {
+	e.Previous = last
 	a := &Append{conn: c, event: e}
 	repeat := 0
 	if e.Reason == schemas.ReasonHeld {
@@ -95,18 +96,17 @@ func (c *Conn) LastEvent(ctx context.Context, pool, deployment, run string) (Rec
 	return c.last(ctx, runEventFilter(pool, deployment, run), run)
 }
 
+// LastEventIn returns the last event of a run whose deployment is not known. [ErrNotFound]: it has none.
+func (c *Conn) LastEventIn(ctx context.Context, pool, run string) (Recorded, error) {
+	return c.last(ctx, runEventFilter(pool, "*", run), run)
+}
+
 func (c *Conn) last(ctx context.Context, filter, run string) (Recorded, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	s, err := c.stream(ctx, EventStream)
-	if err != nil {
-		return Recorded{}, fmt.Errorf("read the last event of run %s: %w", run, err)
-	}
-	m, err := s.GetLastMsgForSubject(ctx, filter)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	m, err := c.leaderMsg(ctx, EventStream, msgGetRequest{LastFor: filter})
+	if errors.Is(err, ErrNotFound) {
 		return Recorded{}, notFound("run", run, nil, "")
 	} else if err != nil {
-		return Recorded{}, fmt.Errorf("read the last event of run %s: %w", run, unavailable(c.url, err))
+		return Recorded{}, fmt.Errorf("read the last event of run %s: %w", run, err)
 	}
 	e, err := schemas.DecodeRunEvent(m.Data)
 	if err != nil {

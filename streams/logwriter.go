@@ -152,18 +152,12 @@ func (l *LogWriter) stored(sequence uint64, position int64) {
 
 // recall asks what is stored. The caller has the turn.
 func (l *LogWriter) recall(ctx context.Context) error {
-	ctx, cancel := l.conn.bound(ctx)
-	defer cancel()
-	s, err := l.conn.stream(ctx, LogStream)
-	if err != nil {
-		return err
-	}
-	m, err := s.GetLastMsgForSubject(ctx, l.subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	m, err := l.conn.leaderMsg(ctx, LogStream, msgGetRequest{LastFor: l.subject})
+	if errors.Is(err, ErrNotFound) {
 		l.stored(0, 0)
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("read the last stored line: %w", unavailable(l.conn.url, err))
+		return fmt.Errorf("read the last stored line: %w", err)
 	}
 	attempt, position := parseLine(m.Header.Get(HeaderLine))
 	switch {

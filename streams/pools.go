@@ -95,14 +95,19 @@ func checkPool(p schemas.Pool) error {
 	return nil
 }
 
-// ensureQueues makes each queue's consumer with the settings that Weir needs: a subject without one would collect in silence.
+// ensureQueues makes each queue's consumer, and that of cancel requests, with the settings that Weir needs: a subject without
+// one would collect in silence.
 func (c *Conn) ensureQueues(ctx context.Context, p schemas.Pool) error {
+	consumers := []jetstream.ConsumerConfig{cancelConfig(p.Name)}
 	for _, q := range p.Queues() {
+		consumers = append(consumers, queueConfig(p, q))
+	}
+	for _, cfg := range consumers {
 		bounded, cancel := c.bound(ctx)
-		_, err := c.JS.CreateOrUpdateConsumer(bounded, poolStream(p.Name), queueConfig(p, q))
+		_, err := c.JS.CreateOrUpdateConsumer(bounded, poolStream(p.Name), cfg)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("set up work queue %q of work pool %q: %w", q.Name, p.Name, unavailable(c.url, err))
+			return fmt.Errorf("set up consumer %q of work pool %q: %w", cfg.Durable, p.Name, unavailable(c.url, err))
 		}
 	}
 	return nil

@@ -38,7 +38,8 @@ type Delivery struct {
 	Named                   bool      // another request may name the same run: its ID is not made of the sequence
 	Sequence                uint64    // of the request in the pool's stream
 	Deliveries              uint64    // how often it has been delivered, this time included
-	Requested               time.Time // when the request was stored
+	Attempt                 int       // the attempt that it asks for, from 1
+	Requested               time.Time // when the run was requested: when this message was stored, or the run's first
 	Received                time.Time // when this worker got it
 	Body                    []byte
 	Trace                   string // traceparent, or empty
@@ -293,6 +294,28 @@ func (p *Puller) round(ctx context.Context, queues []string, noWait bool) (*Deli
 	}
 }
 
+// Redelivered calls deliver for up to most requests that whoever had them lost, and returns when there are no more. JetStream
+// delivers those first; one that nobody has had is given back, and ends the search.
+func (p *Puller) Redelivered(ctx context.Context, most int, deliver func(*Delivery)) error {
+	for _, q := range p.queues {
+		for ; most > 0; most-- {
+			d, err := p.round(ctx, []string{q}, true)
+			if err != nil || ctx.Err() != nil {
+				return err
+			}
+			if d == nil {
+				break
+			}
+			if d.Deliveries == 1 {
+				_ = d.GiveBack(0) // lost: the ack wait gives it back
+				break
+			}
+			deliver(d)
+		}
+	}
+	return nil
+}
+
 func (p *Puller) giveBack(m *nats.Msg) {
 	if d, err := p.delivery(m); err == nil {
 		_ = d.GiveBack(0) // lost: the ack wait gives it back
@@ -313,20 +336,32 @@ func (p *Puller) delivery(m *nats.Msg) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.conn.delivery(m, meta.Sequence.Stream, meta.NumDelivered, meta.Timestamp.UTC())
+}
+
+// delivery reads a request: the message with that sequence in its pool's stream, stored at that time.
+func (c *Conn) delivery(m *nats.Msg, sequence, deliveries uint64, stored time.Time) (*Delivery, error) {
 	pool, queue, deployment, err := parseRunSubject(m.Subject)
 	if err != nil {
 		return nil, err
 	}
 	d := &Delivery{
-		conn: p.conn, msg: m, Pool: pool, Queue: queue, Deployment: deployment,
-		Sequence: meta.Sequence.Stream, Deliveries: meta.NumDelivered, Requested: meta.Timestamp.UTC(), Received: time.Now(),
-		Body: m.Data, Trace: m.Header.Get(HeaderTrace),
+		conn: c, msg: m, Pool: pool, Queue: queue, Deployment: deployment,
+		Sequence: sequence, Deliveries: deliveries, Received: time.Now(), Body: m.Data, Trace: m.Header.Get(HeaderTrace),
 	}
-	d.Run = cmp.Or(m.Header.Get(HeaderRunID), firingRun(pool, m.Header))
-	if d.Named = d.Run != ""; !d.Named {
-		d.Run = naturalRun(pool, d.Sequence)
-	}
+	d.Run, d.Named = requestedRun(pool, sequence, m.Header)
+	d.Attempt, d.Requested = requestedAttempt(m.Header, stored)
 	return d, nil
+}
+
+// requestedRun is the ID of the run that a message in a pool's stream asks for, and whether another may ask for the same.
+func requestedRun(pool string, sequence uint64, h nats.Header) (run string, named bool) {
+	if len(h) > 0 {
+		if run = cmp.Or(h.Get(HeaderRunID), firingRun(pool, h)); run != "" {
+			return run, true
+		}
+	}
+	return naturalRun(pool, sequence), false
 }
 
 // firingRun names the run of a repeating schedule's firing, the same for a firing that is stored twice: Nats-Scheduler is

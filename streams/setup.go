@@ -126,7 +126,7 @@ func deadConfig(replicas int) jetstream.StreamConfig {
 // poolConfig is a pool's stream. No limit discards anything: with message schedules the server allows only to discard the
 // oldest, which would be runs (ADR-51).
 func poolConfig(p schemas.Pool, first uint64) jetstream.StreamConfig {
-	subjects := []string{scheduleSubjects(p.Name)}
+	subjects := []string{scheduleSubjects(p.Name), cancelSubject(p.Name, "*")}
 	for _, q := range p.Queues() {
 		subjects = append(subjects, queueSubject(p.Name, q.Name))
 	}
@@ -157,6 +157,15 @@ func heldAtMost(p schemas.Pool, q schemas.WorkQueue) int {
 
 // maxWaiting is how many pull requests a queue can have waiting: one for each free slot at most. The server's default is 512.
 const maxWaiting = 100_000
+
+// cancelConfig is the consumer of a pool's cancel requests, shared by its workers and the servers.
+func cancelConfig(pool string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: cancelConsumer, Description: "Weir: cancel requests of pool " + pool, FilterSubject: cancelSubject(pool, "*"),
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxDeliver: -1, MaxAckPending: 10_000, MaxWaiting: maxWaiting,
+		DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
+	}
+}
 
 func queueConfig(p schemas.Pool, q schemas.WorkQueue) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{

@@ -15,9 +15,12 @@ import (
 //	WEIR_POOL_<pool>                                 a work pool's stream
 //	weir.run.<pool>.<queue>.<deployment>             a run request
 //	weir.schedule.<pool>.<queue>.<deployment>.<name> a request due later
+//	weir.schedule.<pool>.<queue>.<deployment>.retry.<run> a run's next attempt
+//	weir.cancel.<pool>.<run>                         a request to cancel a run
 //	weir.event.run.<pool>.<deployment>.<run>.<state> a run's states
 //	weir.log.<pool>.<deployment>.<run>               a line of a job's output
 //	weir.dead.<pool>.<queue>.<deployment>            a request that could not be accepted
+//	weir.worker.<pool>.<worker>.drain                a request to a worker
 const (
 	EventStream = "WEIR_EVENTS"
 	LogStream   = "WEIR_LOGS"
@@ -30,10 +33,12 @@ const (
 	poolStreamPrefix = "WEIR_POOL_"
 	runPrefix        = "weir.run."
 	schedulePrefix   = "weir.schedule."
+	cancelPrefix     = "weir.cancel."
 	eventPrefix      = "weir.event."
 	runEventPrefix   = "weir.event.run."
 	logPrefix        = "weir.log."
 	deadPrefix       = "weir.dead."
+	workerPrefix     = "weir.worker."
 )
 
 // RunEvents is every event of every run, for those who subscribe.
@@ -51,6 +56,10 @@ const (
 	HeaderLine = "Weir-Line"
 	// HeaderTrace is the W3C trace context of a request. It is passed on to the job and to every event.
 	HeaderTrace = "traceparent"
+
+	// On a message that asks for a run's next attempt: which one, and when the run was requested.
+	headerAttempt   = "Weir-Attempt"
+	headerRequested = "Weir-Requested"
 
 	headerDeadReason   = "Weir-Dead-Reason"
 	headerDeadMessage  = "Weir-Dead-Message"
@@ -73,6 +82,16 @@ func RunSubject(pool, queue, deployment string) string {
 func queueSubject(pool, queue string) string { return runPrefix + pool + "." + queue + ".*" }
 
 func queueFilter(pool, queue string) string { return runPrefix + pool + "." + queue + ".>" }
+
+// retrySubject is where a run's next attempt waits until it is due. It has one token more than the schedules that people name.
+func retrySubject(pool, queue, deployment, run string) string {
+	return schedulePrefix + pool + "." + queue + "." + deployment + ".retry." + run
+}
+
+func cancelSubject(pool, run string) string { return cancelPrefix + pool + "." + run }
+
+// cancelConsumer is the durable consumer of a pool's cancel requests. No work queue can have its name.
+const cancelConsumer = ":cancel"
 
 func scheduleSubjects(pool string) string { return schedulePrefix + pool + ".>" }
 

@@ -69,3 +69,24 @@ func (c *Conn) Workers(ctx context.Context, pool string) ([]schemas.Worker, erro
 	}
 	return out, nil
 }
+
+// Lost is about how many of a pool's requests are in nobody's hands although they were delivered: more are held than the
+// workers that are online say they hold.
+func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
+	queues, err := c.QueueStatuses(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	workers, err := c.Workers(ctx, p.Name)
+	if err != nil {
+		return 0, err
+	}
+	lost := 0
+	for _, q := range queues {
+		lost += q.Running
+	}
+	for _, w := range workers {
+		lost -= w.Used // an offline worker's is 0
+	}
+	return max(lost, 0), nil
+}

@@ -75,7 +75,7 @@ func (k *link) start(ctx context.Context, l *launch, out runners.Output) (*execu
 		e.launch = l
 		k.send(func(b []byte) []byte { return appendLaunch(b, e.tag, l) })
 	}
-	return e.begun(ctx)
+	return e.begun(context.WithoutCancel(ctx)) // asked for, it starts: whoever does not want it any more has to stop it
 }
 
 func (k *link) find(ctx context.Context, name string, out runners.Output) (*execution, error) {

@@ -1,0 +1,90 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/streams"
+)
+
+// reclaimers is how many executions are looked up at once when a worker starts: their leases run.
+const reclaimers = 16
+
+// reclaim goes on with what an earlier worker of this name left: jobs that still run, and ends that it did not report. Their
+// requests are not delivered again before their leases have run out, so they are held by what the event log says of them.
+func (w *Worker) reclaim(stop context.Context) {
+	lister, ok := w.runner.(runners.Lister)
+	if !ok {
+		return
+	}
+	names, err := lister.List(stop)
+	if err != nil {
+		w.Logger.Warn("what an earlier worker left is not known; NATS delivers its runs again", "err", err)
+		return
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, reclaimers)
+	for _, name := range names {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := w.reclaimOne(stop, name); err != nil {
+				w.Logger.Warn("an earlier worker's execution is left to its lease", "execution", name, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// reclaimOne takes one execution back, if the run is still at that attempt and in the name of this worker.
+func (w *Worker) reclaimOne(stop context.Context, name string) error {
+	run, attempt, err := parseExecutionName(name)
+	if err != nil {
+		return err
+	}
+	last, err := w.conn.LastEventIn(stop, w.Pool, run)
+	if err != nil && !errors.Is(err, streams.ErrNotFound) {
+		return err
+	}
+	if err != nil || last.State.Final() || last.Attempt != attempt || last.Worker != w.Name {
+		if f, ok := w.runner.(runners.Forgetter); ok {
+			f.Forget(name) // whoever went on with the run does not need it
+		}
+		return nil
+	}
+	d, err := w.conn.Held(stop, last.RunEvent)
+	if err != nil {
+		return err
+	}
+	if err := d.Renew(stop); err != nil { // before anything else: the lease may have little time left
+		return err
+	}
+	h := history{last: last.Sequence, attempt: attempt, event: last, logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt)}
+	if h.found, err = w.runner.Find(stop, name, output{h.logs}); err != nil {
+		return err
+	}
+	w.occupy(d, func(d delivery) error {
+		job, err := w.accept(stop, d)
+		if _, invalid := errors.AsType[*rejection](err); invalid {
+			job = h.job()
+		} else if err != nil {
+			return err
+		}
+		return w.resume(stop, d, job, h)
+	})
+	return nil
+}
+
+// parseExecutionName splits what [executionName] made.
+func parseExecutionName(name string) (run string, attempt int, err error) {
+	run, number, ok := strings.Cut(name, ".")
+	if attempt, err = strconv.Atoi(number); !ok || err != nil {
+		return "", 0, fmt.Errorf("execution %q is not named by run and attempt", name)
+	}
+	return run, attempt, nil
+}

@@ -1,0 +1,43 @@
+package streams
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/weir-run/weir/schemas"
+)
+
+// DrainSubject is where a worker is asked to drain.
+func DrainSubject(pool, worker string) string { return workerPrefix + pool + "." + worker + ".drain" }
+
+// Draining is a worker's answer when it is asked to drain.
+type Draining struct {
+	Status  schemas.WorkerStatus `json:"status"`
+	Running int                  `json:"running"` // runs that it still holds
+}
+
+// DrainWorker asks a worker to take no more runs and to end when those it holds have ended. [ErrNotFound]: it is not online.
+func (c *Conn) DrainWorker(ctx context.Context, pool, worker string) (Draining, error) {
+	for _, n := range [][2]string{{"work pool", pool}, {"worker", worker}} {
+		if err := schemas.CheckName(n[0], n[1]); err != nil {
+			return Draining{}, err
+		}
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	m, err := c.NC.RequestWithContext(ctx, DrainSubject(pool, worker), nil)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return Draining{}, notFound("online worker", worker, nil, "")
+	} else if err != nil {
+		return Draining{}, fmt.Errorf("drain worker %s: %w", worker, unavailable(c.url, err))
+	}
+	var d Draining
+	if err := json.Unmarshal(m.Data, &d); err != nil {
+		return d, fmt.Errorf("drain worker %s: read its answer: %w", worker, err)
+	}
+	return d, nil
+}

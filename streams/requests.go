@@ -1,0 +1,125 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// Stored is a request as it lies in a pool's stream: nobody has taken it, or whoever has is not done with it.
+type Stored struct {
+	Pool, Queue, Deployment string
+	Run                     string
+	Sequence                uint64    // in the pool's stream
+	Attempt                 int       // the attempt that it asks for, from 1
+	Requested               time.Time // when the run was requested
+	Body                    []byte
+	Due                     bool // false: JetStream publishes it when it is due
+}
+
+// scanBatch is how many messages one request for stored ones asks for.
+const scanBatch = 1000
+
+// Requests calls each for what lies in a pool's stream from that sequence on, in order, until it returns an error ([errDone]
+// for a good end) or there is no more. Messages that ask for no run are passed over.
+func (c *Conn) Requests(ctx context.Context, pool string, from uint64, each func(Stored) error) error {
+	err := c.scan(ctx, pool, from, func(m *jetstream.RawStreamMsg) error {
+		s, ok := stored(pool, m)
+		if !ok {
+			return nil
+		}
+		return each(s)
+	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
+}
+
+func (c *Conn) scan(ctx context.Context, pool string, from uint64, each func(*jetstream.RawStreamMsg) error) error {
+	for from = max(from, 1); ; {
+		batch, err := jetstreamext.GetBatch(ctx, c.JS, poolStream(pool), scanBatch, jetstreamext.GetBatchSeq(from))
+		if err != nil {
+			return fmt.Errorf("read the stream of work pool %s: %w", pool, unavailable(c.url, err))
+		}
+		n := 0
+		for m, err := range batch {
+			if errors.Is(err, jetstreamext.ErrNoMessages) {
+				break
+			} else if err != nil {
+				return fmt.Errorf("read the stream of work pool %s: %w", pool, unavailable(c.url, err))
+			}
+			if err := each(m); err != nil {
+				return err
+			}
+			from, n = m.Sequence+1, n+1
+		}
+		if n < scanBatch {
+			return nil
+		}
+	}
+}
+
+// stored reads a message of a pool's stream: a request, or a schedule that will publish one.
+func stored(pool string, m *jetstream.RawStreamMsg) (Stored, bool) {
+	s := Stored{Pool: pool, Sequence: m.Sequence, Body: m.Data, Due: true}
+	subject := m.Subject
+	if target := m.Header.Get("Nats-Schedule-Target"); target != "" {
+		if m.Header.Get(HeaderRunID) == "" {
+			return s, false // its firings have IDs of their own
+		}
+		subject, s.Due = target, false
+	}
+	var err error
+	if _, s.Queue, s.Deployment, err = parseRunSubject(subject); err != nil {
+		return s, false
+	}
+	s.Run, _ = requestedRun(pool, m.Sequence, m.Header)
+	s.Attempt, s.Requested = requestedAttempt(m.Header, m.Time.UTC())
+	return s, true
+}
+
+// Request finds the message that asks for a run: at once for an ID made of the sequence, by reading the pool's stream for one
+// that was given. [ErrNotFound]: there is none.
+func (c *Conn) Request(ctx context.Context, pool, run string) (Stored, error) {
+	if of, sequence, natural := parseNaturalRun(run); natural && of == pool {
+		m, err := c.leaderMsg(ctx, poolStream(pool), msgGetRequest{Seq: sequence})
+		if err == nil {
+			if s, ok := stored(pool, m); ok && s.Run == run {
+				return s, nil
+			}
+		} else if !errors.Is(err, ErrNotFound) {
+			return Stored{}, fmt.Errorf("find run %s: %w", run, err)
+		}
+	}
+	var found Stored
+	err := c.Requests(ctx, pool, 1, func(s Stored) error {
+		if s.Run == run {
+			found = s
+			return errDone
+		}
+		return nil
+	})
+	if err == nil && found.Run == "" {
+		err = notFound("run", run, nil, "")
+	}
+	return found, err
+}
+
+// Remove deletes a request from its pool's stream. One that is gone is not an error.
+func (c *Conn) Remove(ctx context.Context, s Stored) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	stream, err := c.JS.Stream(ctx, poolStream(s.Pool))
+	if err == nil {
+		err = stream.DeleteMsg(ctx, s.Sequence)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return fmt.Errorf("delete the request of run %s: %w", s.Run, unavailable(c.url, err))
+	}
+	return nil
+}
