@@ -35,19 +35,22 @@ func (c *Conn) ReadLogs(ctx context.Context, run string, follow bool, each func(
 	var seen uint64
 	live, stop := context.WithCancel(ctx)
 	defer stop()
+	ended := make(chan error, 1)
 	go func() {
 		defer stop()
-		_ = c.WatchRun(ctx, run, func(Recorded) error { return nil }) // cut short, what is stored by then is read
+		ended <- c.WatchRun(live, run, func(Recorded) error { return nil })
 	}()
 	line := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		seen = meta.Sequence.Stream
 		return each(logLine(run, m, meta))
 	}
-	if err := c.follow(live, LogStream, filter, line); err != nil {
-		return err
+	err := c.follow(live, LogStream, filter, line)
+	stop()
+	if watchErr := <-ended; err == nil {
+		err = watchErr // not the run's end, but that of the watch for it
 	}
-	if ctx.Err() != nil {
-		return nil
+	if err != nil || ctx.Err() != nil {
+		return err
 	}
 	return c.storedAfter(ctx, run, seen, each)
 }
@@ -64,20 +67,9 @@ func (c *Conn) storedAfter(ctx context.Context, run string, after uint64, each f
 	if low >= end {
 		return nil
 	}
-	msgs, err := c.between(ctx, LogStream, logSubject("*", "*", run), low, end)
-	if err != nil {
-		return fmt.Errorf("read logs: %w", unavailable(c.url, err))
-	}
-	for _, m := range msgs {
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		if err := each(logLine(run, m, meta)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.between(ctx, LogStream, logSubject("*", "*", run), low, end, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		return each(logLine(run, m, meta))
+	})
 }
 
 func logLine(run string, m jetstream.Msg, meta *jetstream.MsgMetadata) LogLine {

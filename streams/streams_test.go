@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"strconv"
 	"testing"
 	"time"
 
@@ -424,30 +425,49 @@ func TestLogs_followEndsWithTheLastLine(t *testing.T) {
 	}
 }
 
-func TestBury_keepsTheRequestOnce(t *testing.T) {
+// Only the run's final state ends its log: a watch for it that breaks is an error.
+func TestLogs_followOfALostWatchIsNotTheEnd(t *testing.T) {
 	c := streamstest.Connect(t)
-	p := createPool(t, c, schemas.Pool{Name: "dev"})
-	msg := nats.NewMsg(streams.RunSubject("dev", "default", "hello"))
-	msg.Data = []byte(`{"parameters": 1}`)
-	msg.Header.Set("X-Mine", "kept")
-	if _, err := c.JS.PublishMsg(t.Context(), msg); err != nil {
+	if _, err := c.Append(event("dev-1", schemas.Running, "w"), 0, "").Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	slots := make(chan struct{}, 1)
-	slots <- struct{}{}
-	d := receive(t, pulled(t, c, p, slots))
-	for range 2 {
-		if err := d.Bury(t.Context(), schemas.ReasonRejected, "parameters: got a number,\nwant an object"); err != nil {
-			t.Fatal(err)
+	c.Logs("dev", "hello", "dev-1").Write("stdout", []byte("first"), false)
+	first := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- c.ReadLogs(t.Context(), "dev-1", true, func(streams.LogLine) error { close(first); return nil })
+	}()
+	<-first
+	if _, err := c.JS.Publish(t.Context(), "weir.event.run.dev.hello.dev-1.running", []byte("no event")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("got the end of the log, want an error: the run goes on")
+	}
+}
+
+// A long log is read as it arrives: what the reader refuses ends the reading, whatever is stored after it.
+func TestLogs_areReadOneByOne(t *testing.T) {
+	c := streamstest.Connect(t)
+	w := c.Logs("dev", "hello", "dev-1")
+	for i := range 3000 {
+		w.Write("stdout", []byte(strconv.Itoa(i)), false)
+	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n, enough := 0, errors.New("enough")
+	err := c.ReadLogs(t.Context(), "dev-1", false, func(l streams.LogLine) error {
+		if l.Line != strconv.Itoa(n) {
+			t.Fatalf("line %d: got %q", n, l.Line)
 		}
-	}
-	dead, err := c.DeadLetters(t.Context(), "dev", 10)
-	if err != nil || len(dead) != 1 {
-		t.Fatalf("dead letters: got %+v, %v, want one", dead, err)
-	}
-	got := dead[0]
-	if got.Body != string(msg.Data) || got.Headers["X-Mine"] != "kept" || got.Run != "dev-1" || got.Subject != msg.Subject {
-		t.Errorf("dead letter: got %+v, want the request as it came", got)
+		if n++; n == 2500 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || n != 2500 {
+		t.Errorf("got %v after %d lines, want the reader's own error after 2500", err, n)
 	}
 }
 

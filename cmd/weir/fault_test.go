@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,5 +138,52 @@ func TestFault_killedWorkersRunGoesOnWithAnother(t *testing.T) {
 	}
 	if !strings.Contains(watch.output(), "worker_lost") {
 		t.Errorf("watch does not say that the worker was lost:\n%s", watch.output())
+	}
+}
+
+func TestFault_followedLogGoesOnAfterTheServersRestart(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"weir.yaml": `deployments:
+  - name: job
+    command: ["sh", "-c", "echo before; until test -e go-on; do sleep 0.1; done; echo after"]
+    work_pool: {name: dev}
+pools:
+  - {name: dev, type: process}
+`})
+	address := freeAddress(t)
+	url := "nats://" + address
+	server := serverOn(t, dir, address)
+	mustRun(t, dir, "--server", url, "deploy")
+	start(t, dir, "--server", url, "worker", "start", "--pool", "dev", "--state-dir", t.TempDir()).await(t, "Ready.")
+	mustRun(t, dir, "--server", url, "deployment", "run", "job")
+	conn := connectTo(t, url)
+	started(t, conn, "dev-1")
+	follow := start(t, dir, "--server", url, "flow-run", "logs", "-f", "dev-1")
+	follow.await(t, "before")
+	server.signal(t, syscall.SIGKILL)
+	<-server.ended
+	serverOn(t, dir, address)
+	if err := os.WriteFile(filepath.Join(dir, "go-on"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := follow.exit(t); code != exitOK || follow.output() != "before\nafter\n" {
+		t.Errorf("followed log: exit code %d, got %q, want both lines", code, follow.output())
+	}
+}
+
+// started waits until the run is recorded as running.
+func started(t *testing.T, conn *streams.Conn, run string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	seen := errors.New("seen")
+	err := conn.WatchRun(ctx, run, func(e streams.Recorded) error {
+		if e.State == schemas.Running {
+			return seen
+		}
+		return nil
+	})
+	if !errors.Is(err, seen) {
+		t.Fatalf("run %s did not start: %v", run, err)
 	}
 }
