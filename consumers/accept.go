@@ -76,6 +76,9 @@ func (w *Worker) accept(ctx context.Context, d delivery) (job, error) {
 	if err != nil {
 		return job{}, rejectf("%s", err)
 	}
+	if j.parent == "" {
+		j.parent = d.Parent
+	}
 	if size, room := j.size(), int(w.conn.NC.MaxPayload())-4<<10; size > room {
 		return job{}, rejectf("the run's parameters and tags have %d bytes together, this NATS takes %d: keep large data in a file or object store", size, room)
 	}

@@ -36,10 +36,9 @@ func (d *Delivery) Bury(ctx context.Context, reason schemas.Reason, message stri
 	} {
 		msg.Header.Set(h[0], h[1])
 	}
-	if over := msg.Size() - int(d.conn.NC.MaxPayload()); over > 0 { // with the headers added it would not fit
-		msg.Data = msg.Data[:max(len(msg.Data)-over, 0)]
-		msg.Header.Set(headerDeadMessage, oneLine(message)+fmt.Sprintf("; the first %d of %d bytes are kept", len(msg.Data), len(d.Body)))
-		msg.Data = msg.Data[:max(len(msg.Data)-64, 0)]
+	if msg.Size() > int(d.conn.NC.MaxPayload()) { // with the headers added it would not fit
+		msg.Header.Set(headerDeadSize, strconv.Itoa(len(d.Body)))
+		msg.Data = d.Body[:max(len(d.Body)-(msg.Size()-int(d.conn.NC.MaxPayload())), 0)]
 	}
 	ctx, cancel := d.conn.bound(ctx)
 	defer cancel()
@@ -72,12 +71,8 @@ func oneLine(s string) string {
 
 // DeadLetters returns the newest dead letters, newest first, at most limit of them. pool may be empty for all.
 func (c *Conn) DeadLetters(ctx context.Context, pool string, limit int) ([]DeadLetter, error) {
-	filter := deadPrefix + ">"
-	if pool != "" {
-		filter = deadPrefix + token(pool) + ".>"
-	}
 	var out []DeadLetter
-	err := c.newest(ctx, DeadStream, filter, limit, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	err := c.newest(ctx, DeadStream, deadFilter(pool), limit, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		if out = append(out, deadLetter(m.Headers(), m.Data(), meta.Sequence.Stream, meta.Timestamp)); len(out) >= limit {
 			return errDone
 		}
@@ -86,21 +81,31 @@ func (c *Conn) DeadLetters(ctx context.Context, pool string, limit int) ([]DeadL
 	return out, err
 }
 
+func deadFilter(pool string) string {
+	if pool == "" {
+		return deadPrefix + ">"
+	}
+	return deadPrefix + token(pool) + ".>"
+}
+
 // DeadLetter returns one by its ID.
 func (c *Conn) DeadLetter(ctx context.Context, id uint64) (DeadLetter, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	s, err := c.JS.Stream(ctx, DeadStream)
+	m, err := c.deadMessage(ctx, id)
 	if err != nil {
-		return DeadLetter{}, fmt.Errorf("read dead letter %d: %w", id, unavailable(c.url, err))
-	}
-	m, err := s.GetMsg(ctx, id)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return DeadLetter{}, notFound("dead letter", strconv.FormatUint(id, 10), nil, "")
-	} else if err != nil {
-		return DeadLetter{}, fmt.Errorf("read dead letter %d: %w", id, unavailable(c.url, err))
+		return DeadLetter{}, err
 	}
 	return deadLetter(m.Header, m.Data, m.Sequence, m.Time), nil
+}
+
+// deadMessage is a dead letter as the stream has it.
+func (c *Conn) deadMessage(ctx context.Context, id uint64) (*jetstream.RawStreamMsg, error) {
+	m, err := c.leaderMsg(ctx, DeadStream, msgGetRequest{Seq: id})
+	if errors.Is(err, ErrNotFound) {
+		return nil, notFound("dead letter", strconv.FormatUint(id, 10), nil, "")
+	} else if err != nil {
+		return nil, fmt.Errorf("read dead letter %d: %w", id, err)
+	}
+	return m, nil
 }
 
 func deadLetter(h nats.Header, body []byte, id uint64, stored time.Time) DeadLetter {
@@ -108,7 +113,11 @@ func deadLetter(h nats.Header, body []byte, id uint64, stored time.Time) DeadLet
 		ID: id, Subject: h.Get(headerDeadSubject), Run: h.Get(headerDeadRun), Reason: schemas.Reason(h.Get(headerDeadReason)),
 		Message: h.Get(headerDeadMessage), Time: stored.UTC(), Body: string(body),
 	}
+	l.Pool, l.Queue, l.Deployment, _ = parseRunSubject(l.Subject) // empty: a letter that was not written by Weir
 	l.Sequence, _ = strconv.ParseUint(h.Get(headerDeadSequence), 10, 64)
+	if size, err := strconv.Atoi(h.Get(headerDeadSize)); err == nil {
+		l.Size = size
+	}
 	for k, v := range h {
 		if name, ok := strings.CutPrefix(k, headerOriginal); ok && len(v) > 0 {
 			if l.Headers == nil {

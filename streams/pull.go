@@ -43,6 +43,7 @@ type Delivery struct {
 	Received                time.Time // when this worker got it
 	Body                    []byte
 	Trace                   string // traceparent, or empty
+	Parent                  string // run that this one repeats, by the request's header; empty: none, or what the body says
 }
 
 // Renew asks NATS for another ack wait and returns once it has confirmed.
@@ -351,6 +352,9 @@ func (c *Conn) delivery(m *nats.Msg, sequence, deliveries uint64, stored time.Ti
 	}
 	d.Run, d.Named = requestedRun(pool, sequence, m.Header)
 	d.Attempt, d.Requested = requestedAttempt(m.Header, stored)
+	if parent := m.Header.Get(HeaderParent); schemas.ValidName(parent) {
+		d.Parent = parent
+	}
 	return d, nil
 }
 

@@ -431,7 +431,11 @@ func TestLogs_followOfALostWatchIsNotTheEnd(t *testing.T) {
 	if _, err := c.Append(event("dev-1", schemas.Running, "w"), 0, "").Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.Logs("dev", "hello", "dev-1").Write("stdout", []byte("first"), false)
+	w := c.Logs("dev", "hello", "dev-1", 1)
+	w.Write(streams.LogEntry{Stream: "stdout", Position: 1, Line: []byte("first")})
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	first := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -449,9 +453,9 @@ func TestLogs_followOfALostWatchIsNotTheEnd(t *testing.T) {
 // A long log is read as it arrives: what the reader refuses ends the reading, whatever is stored after it.
 func TestLogs_areReadOneByOne(t *testing.T) {
 	c := streamstest.Connect(t)
-	w := c.Logs("dev", "hello", "dev-1")
+	w := c.Logs("dev", "hello", "dev-1", 1)
 	for i := range 3000 {
-		w.Write("stdout", []byte(strconv.Itoa(i)), false)
+		w.Write(streams.LogEntry{Stream: "stdout", Position: int64(i + 1), Line: []byte(strconv.Itoa(i))})
 	}
 	if err := w.Flush(t.Context()); err != nil {
 		t.Fatal(err)

@@ -48,6 +48,8 @@ const RunEvents = runEventPrefix + ">"
 const (
 	// HeaderRunID on a request names its run. An ID is claimed once for as long as events are kept.
 	HeaderRunID = "Weir-Run-Id"
+	// HeaderParent on a request names the run that it repeats, where its body names none.
+	HeaderParent = "Weir-Parent"
 	// HeaderStream on a log line says which of the job's outputs it came from: stdout, stderr, or weir for the worker's own.
 	HeaderStream = "Weir-Stream"
 	// HeaderContinued on a log line says that the line goes on in the next message.
@@ -67,6 +69,7 @@ const (
 	headerDeadSequence = "Weir-Dead-Sequence"
 	headerDeadRun      = "Weir-Dead-Run"
 	headerDeadTime     = "Weir-Dead-Time"
+	headerDeadSize     = "Weir-Dead-Size"
 	headerOriginal     = "Weir-Original-"
 )
 

@@ -250,6 +250,8 @@ func TestComplete(t *testing.T) {
 		"run ls -o js":                {"json", "jsonl"},
 		"work-pool create x --type p": {"process"},
 		"deploy -f ":                  {":files"},
+		"dead-letter retry 1 ":        {"live-dead letter"},
+		"dead rm --reason rej":        {"rejected"},
 		"completion ":                 {"live-shell"},
 		"-s nats://x work-q":          {"work-queue"},
 	} {

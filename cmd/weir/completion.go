@@ -164,7 +164,7 @@ func complete(app *cli.App, words []string, names func(kind string) []string) []
 				offered = append(offered, c.Name)
 			}
 		}
-	case arguments == 0 || strings.Join(at.path[1:], " ") == "deploy":
+	case arguments == 0 || takesMany(at.path[1:]):
 		offered = names(argumentKind(at.path[1:]))
 	}
 	var fitting []string
@@ -174,6 +174,15 @@ func complete(app *cli.App, words []string, names func(kind string) []string) []
 		}
 	}
 	return fitting
+}
+
+// takesMany tells whether a command takes several names of a kind.
+func takesMany(path []string) bool {
+	switch strings.Join(path, " ") {
+	case "deploy", "dead-letter retry", "dead-letter delete":
+		return true
+	}
+	return false
 }
 
 // flagValues are the values a flag can take.
@@ -193,7 +202,9 @@ func flagValues(flag string, names func(string) []string) []string {
 		return typeNames()
 	case "state":
 		return allStates()
-	case "file", "creds", "nkey", "tlscert", "tlskey", "tlsca", "base-job-template", "data", "state-dir", "code":
+	case "reason":
+		return reasonNames()
+	case "file", "body", "creds", "nkey", "tlscert", "tlskey", "tlsca", "base-job-template", "data", "state-dir", "code":
 		return []string{":files"}
 	}
 	return nil

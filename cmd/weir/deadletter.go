@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -11,7 +14,7 @@ import (
 
 func deadLetterCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "dead-letter", Aliases: []string{"dead"}, Usage: "look at requests that could not be accepted",
+		Name: "dead-letter", Aliases: []string{"dead"}, Usage: "look at requests that could not be accepted, and send them again",
 		Subcommands: []*cli.Command{
 			{
 				Name: "ls", Aliases: []string{"list"}, Usage: "list dead letters, the newest first",
@@ -24,6 +27,22 @@ func deadLetterCommand(e *env) *cli.Command {
 			{
 				Name: "inspect", Aliases: []string{"info"}, Usage: "show a dead letter with the request as it came", ArgsUsage: "ID",
 				Flags: outputFlags(), Action: e.connected(e.inspectDeadLetter),
+			},
+			{
+				Name: "retry", Usage: "request the runs of dead letters again, as new runs that name the original, and remove the letters", ArgsUsage: "[ID…]",
+				Description: "What would be rejected again is refused, and its letter stays: mend the deployment first, or the request with --body or --param.",
+				Flags: outputFlags(chosenFlags(
+					&cli.StringFlag{Name: "body", Usage: "send what `FILE` has instead of the request's own body; - is standard input"},
+					&cli.StringSliceFlag{
+						Name: "param", Aliases: []string{"p"},
+						Usage: "set a parameter over the request's own, `KEY=VALUE`, read as by weir deployment run; may be given again",
+					},
+				)...),
+				Action: e.connected(e.retryDeadLetters),
+			},
+			{
+				Name: "delete", Aliases: []string{"rm"}, Usage: "remove dead letters for good", ArgsUsage: "[ID…]",
+				Flags: outputFlags(chosenFlags(forceFlag())...), Action: e.connected(e.deleteDeadLetters),
 			},
 		},
 	}
@@ -68,9 +87,9 @@ func (e *env) inspectDeadLetter(ctx context.Context, c *cli.Context, conn *strea
 	if err != nil {
 		return err
 	}
-	id, err := strconv.ParseUint(args[0], 10, 64)
+	id, err := letterID(args[0])
 	if err != nil {
-		return usagef("dead letter %q: an ID is a number, as weir dead-letter ls shows it", args[0])
+		return err
 	}
 	l, err := conn.DeadLetter(ctx, id)
 	if err != nil {
@@ -84,10 +103,21 @@ func (e *env) inspectDeadLetter(ctx context.Context, c *cli.Context, conn *strea
 		f.add("Run", l.Run)
 		f.add("Reason", string(l.Reason))
 		f.add("Message", l.Message)
-		for k, v := range l.Headers {
-			f.add("Header "+k, v)
+		for _, k := range slices.Sorted(maps.Keys(l.Headers)) {
+			f.add("Header "+k, l.Headers[k])
 		}
 		f.add("Body", l.Body)
+		if l.Size > 0 {
+			f.add("Kept", fmt.Sprintf("the first %d of the body's %d bytes", len(l.Body), l.Size))
+		}
 		return e.printFacts(f)
 	})
+}
+
+func letterID(text string) (uint64, error) {
+	id, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || id == 0 {
+		return 0, usagef("dead letter %q: an ID is a number, as weir dead-letter ls shows it", text)
+	}
+	return id, nil
 }

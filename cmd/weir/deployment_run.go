@@ -114,30 +114,13 @@ func requestRun(ctx context.Context, conn *streams.Conn, cfg runConfig) (request
 	if err != nil {
 		return requested{}, err
 	}
-	r := requested{Deployment: d.Name, Pool: dashOr(cfg.pool, d.Pool), Queue: d.Queue}
+	r := requested{Deployment: d.Name, Pool: dashOr(cfg.pool, d.Pool)}
 	if cfg.id != "" {
 		if err := streams.CheckRunID(r.Pool, cfg.id); err != nil {
 			return r, usagef("--id: %v", err)
 		}
 	}
-	pool, err := conn.Pool(ctx, r.Pool)
-	if err != nil {
-		return r, err
-	}
-	var queues []string
-	for _, q := range pool.Queues() {
-		queues = append(queues, q.Name)
-	}
-	switch {
-	case cfg.queue != "":
-		r.Queue = cfg.queue
-	case cfg.pool != "" && cfg.pool != d.Pool && !slices.Contains(queues, d.Queue):
-		r.Queue = schemas.DefaultQueue // the deployment's queue is one of its own pool
-	}
-	if !slices.Contains(queues, r.Queue) {
-		return r, noQueue(pool.Name, r.Queue, queues)
-	}
-	if _, err := renderJob(pool, d, body.JobVariables); err != nil {
+	if r.Queue, err = checkPlace(ctx, conn, d, r.Pool, cfg.queue, body.JobVariables); err != nil {
 		return r, err
 	}
 	var raw []byte
@@ -157,6 +140,29 @@ func requestRun(ctx context.Context, conn *streams.Conn, cfg runConfig) (request
 	}
 	r.Run, r.Sequence, r.Duplicate = answer.Run, answer.Sequence, answer.Duplicate
 	return r, nil
+}
+
+// checkPlace refuses what the worker of a pool would refuse: a queue that is not there, job variables that do not fit. It
+// returns the queue; an empty one means the deployment's own, or, on another pool that lacks it, the default.
+func checkPlace(ctx context.Context, conn *streams.Conn, d schemas.Deployment, pool, queue string, variables map[string]json.RawMessage) (string, error) {
+	p, err := conn.Pool(ctx, pool)
+	if err != nil {
+		return "", err
+	}
+	var queues []string
+	for _, q := range p.Queues() {
+		queues = append(queues, q.Name)
+	}
+	if queue == "" {
+		if queue = d.Queue; pool != d.Pool && !slices.Contains(queues, queue) {
+			queue = schemas.DefaultQueue
+		}
+	}
+	if !slices.Contains(queues, queue) {
+		return "", noQueue(p.Name, queue, queues)
+	}
+	_, err = renderJob(p, d, variables)
+	return queue, err
 }
 
 // plain tells whether the request says nothing beyond the deployment itself.
