@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -22,14 +21,14 @@ type Health struct {
 	Status  string `json:"status"`          // "ok" or "unavailable"
 	Error   string `json:"error,omitempty"` // why not ok, for people
 	Version string `json:"version,omitempty"`
-	NATS    string `json:"nats"` // version of the embedded NATS server
+	NATS    string `json:"nats"` // version of the NATS server
 }
 
 // health serves /healthz (the process lives) and /readyz (JetStream answers a request that goes through the server).
 func (s *Server) health(version string) http.Handler {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, err error) {
-		h := Health{Status: "ok", Version: version, NATS: natsserver.VERSION}
+		h := Health{Status: "ok", Version: version, NATS: s.conn.ConnectedServerVersion()}
 		status := http.StatusOK
 		if err != nil {
 			h.Status, h.Error, status = "unavailable", err.Error(), http.StatusServiceUnavailable

@@ -36,10 +36,10 @@ type Config struct {
 
 // A Server is a running NATS server and HTTP endpoint. Stop it, or the data directory stays locked until the process ends.
 type Server struct {
-	nats *natsserver.Server
-	conn *nats.Conn // in process; asks for readiness only
+	nats *natsserver.Server // nil: NATS runs elsewhere
+	conn *nats.Conn         // asks for readiness only; in process, unless NATS runs elsewhere
 	http *httpServer
-	data *dataDir
+	data *dataDir // nil where nats is
 	done chan struct{}
 
 	stop    sync.Once
@@ -91,8 +91,29 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// Attach is Start for a NATS system that runs elsewhere: it serves HTTP only, and stores nothing here. nc is the caller's to
+// close, after Stop.
+func Attach(nc *nats.Conn, cfg Config) (*Server, error) {
+	p, err := cfg.plan()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{conn: nc, done: make(chan struct{})}
+	if p.http != nil {
+		listener, err := p.http.listen()
+		if err != nil {
+			return nil, err
+		}
+		s.http = serveHTTP(listener, s.health(cfg.Version), p.log)
+	}
+	return s, nil
+}
+
 // URL is where NATS clients on this machine connect.
 func (s *Server) URL() string {
+	if s.nats == nil {
+		return s.conn.ConnectedUrlRedacted()
+	}
 	addr, ok := s.nats.Addr().(*net.TCPAddr)
 	if !ok {
 		return ""
@@ -104,7 +125,8 @@ func (s *Server) URL() string {
 	return "nats://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
 }
 
-// InProcess makes nats.Connect use a pipe instead of a socket. The URL it is given then does not matter.
+// InProcess makes nats.Connect use a pipe instead of a socket, to a NATS server that Start has started. The URL it is given then
+// does not matter.
 func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.nats) }
 
 // HTTPAddr is the HOST:PORT that HTTP listens on; "" when it is off.
@@ -115,7 +137,7 @@ func (s *Server) HTTPAddr() string {
 	return s.http.addr
 }
 
-// Done is closed when NATS has shut down, by Stop or by itself.
+// Done is closed when NATS has shut down, by Stop or by itself; one that runs elsewhere counts as shut down by Stop.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Stop ends HTTP, then NATS, which writes its state, and gives the data directory back. It returns when that is done or ctx ends; NATS goes on
@@ -129,6 +151,10 @@ func (s *Server) shutdown(ctx context.Context) error {
 	var errs []error
 	if s.http != nil {
 		errs = append(errs, s.http.stop(ctx))
+	}
+	if s.nats == nil {
+		close(s.done)
+		return errors.Join(errs...)
 	}
 	if s.conn != nil {
 		s.conn.Close()

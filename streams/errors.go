@@ -22,6 +22,9 @@ var (
 	// ErrExists says that what was to be created is there already.
 	ErrExists = errors.New("exists already")
 
+	// ErrRefused says that what was asked is not possible as things are, and how to go on.
+	ErrRefused = errors.New("refused")
+
 	// ErrUnavailable says that NATS could not be reached or cannot serve Weir.
 	ErrUnavailable = errors.New("NATS is not available")
 )

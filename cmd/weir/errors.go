@@ -66,7 +66,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, streams.ErrNotFound):
 		return exitNotFound
-	case is[*refusedError](err), errors.Is(err, streams.ErrExists), errors.Is(err, server.ErrExposed):
+	case is[*refusedError](err), errors.Is(err, streams.ErrExists), errors.Is(err, streams.ErrRefused), errors.Is(err, server.ErrExposed):
 		return exitRefused
 	case errors.Is(err, streams.ErrUnavailable), errors.Is(err, server.ErrUnavailable):
 		return exitNoConnection

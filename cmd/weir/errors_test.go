@@ -28,6 +28,7 @@ func TestExitCode(t *testing.T) {
 		{&streams.NotFoundError{Kind: "run", Name: "x"}, exitNotFound},
 		{refusef("no"), exitRefused},
 		{streams.ErrExists, exitRefused},
+		{streams.ErrRefused, exitRefused},
 		{&server.StartError{Kind: server.ErrExposed}, exitRefused},
 		{streams.ErrUnavailable, exitNoConnection},
 		{&server.StartError{Kind: server.ErrUnavailable}, exitNoConnection},

@@ -42,7 +42,8 @@ type env struct {
 	getenv                         func(string) string
 	signals                        <-chan os.Signal // INT and TERM
 
-	global globals // what stands before the command; set once, before the command's action
+	args   []string // the arguments as arrange orders them; set once, before the command's action
+	global globals  // what stands before the command; set once, before the command's action
 }
 
 // run is the whole program: it returns the exit code.
@@ -50,6 +51,7 @@ func run(ctx context.Context, e *env, args []string) int {
 	app := newApp(e)
 	ordered, err := arrange(app, args)
 	if err == nil {
+		e.args = ordered
 		err = app.RunContext(ctx, append([]string{app.Name}, ordered...))
 	}
 	if err != nil {

@@ -24,18 +24,34 @@ func serverCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "server", Usage: "run the server alone",
 		Subcommands: []*cli.Command{{
-			Name: "start", Usage: "run NATS with JetStream and the health endpoints, without workers", Flags: serverFlags(),
+			Name: "start", Usage: "run NATS with JetStream and the health endpoints, without workers", Description: serverStartText,
+			Flags: serverFlags(
+				&cli.IntFlag{Name: "replicas", Usage: "with --server: `COUNT` of copies of each shared stream: 1, 3 or 5", DefaultText: "as they are, else 1"},
+			),
 			Action: func(c *cli.Context) error {
 				if _, err := arguments(c); err != nil {
 					return err
 				}
+				cfg, err := e.readServeConfig(c, e.logger(e.level()))
+				if err != nil {
+					return err
+				}
 				drain, _, release := e.stopping(c.Context)
 				defer release()
-				return serve(drain, e, readServerConfig(c, e.logger(e.level())))
+				return serve(drain, e, cfg)
 			},
 		}},
 	}
 }
+
+const serverStartText = `With --server or --context (before or after the command's name; NATS_URL does not count) it starts no NATS: it sets up the one that
+runs there and serves the health endpoints beside it.
+
+` + durabilityText
+
+// durabilityText is what --sync is about. The figures are measured: docs/design.md.
+const durabilityText = `What NATS has acknowledged survives any process being killed. Power loss or a kernel crash can take what was acknowledged since the last
+sync of its files, by default up to two minutes; --sync always takes that away and makes a publish several times slower.`
 
 // serverFlags are those that up and server start share.
 func serverFlags(more ...cli.Flag) []cli.Flag {
@@ -43,7 +59,10 @@ func serverFlags(more ...cli.Flag) []cli.Flag {
 		&cli.StringFlag{Name: "data", Usage: "`DIR` for everything that must survive a restart", Value: defaultData},
 		&cli.StringFlag{Name: "nats-listen", Usage: "`HOST:PORT` for NATS; port 0 takes a free one", Value: server.DefaultNATSListen},
 		&cli.StringFlag{Name: "http-listen", Usage: "`HOST:PORT` for the health endpoints; port 0 takes a free one, off means none", Value: server.DefaultHTTPListen},
-		&cli.StringFlag{Name: "sync", Usage: "how often NATS syncs its files: `always` (power loss loses nothing, ten times slower) or a duration (default: 2m)"},
+		&cli.StringFlag{Name: "sync", Usage: "`WHEN` NATS syncs its files to disk: always, or a duration such as 10s (default: 2m, NATS's own)"},
+		&cli.DurationFlag{Name: "keep-events", Usage: "keep events for `DURATION`, such as 240h", DefaultText: "as it is, else 168h"},
+		&cli.DurationFlag{Name: "keep-runs", Usage: "keep a run's last state for `DURATION`, such as 240h", DefaultText: "as it is, else 720h"},
+		&cli.DurationFlag{Name: "keep-logs", Usage: "keep output for `DURATION`, such as 240h", DefaultText: "as it is, else 168h"},
 		&cli.BoolFlag{Name: "allow-remote", Usage: "accept listen addresses that other machines reach; nothing asks them for a password"},
 	)
 }
@@ -59,7 +78,7 @@ func readServerConfig(c *cli.Context, log *slog.Logger) server.Config {
 const stopTimeout = 15 * time.Second
 
 // startServer starts the server and makes its streams and buckets. The caller closes both, the connection first.
-func startServer(ctx context.Context, e *env, cfg server.Config) (*server.Server, *streams.Conn, error) {
+func startServer(ctx context.Context, e *env, cfg server.Config, settings streams.Settings) (*server.Server, *streams.Conn, error) {
 	wait := e.startProgress("starting NATS")
 	defer wait.end()
 	srv, err := server.Start(ctx, cfg)
@@ -68,7 +87,7 @@ func startServer(ctx context.Context, e *env, cfg server.Config) (*server.Server
 	}
 	conn, err := connectInProcess(srv, "weir server")
 	if err == nil {
-		err = conn.Setup(ctx, 1)
+		err = setUp(ctx, conn, settings)
 	}
 	if err == nil && filepath.Clean(cfg.Data) == defaultData {
 		err = ignoreData(cfg.Data)
@@ -80,6 +99,34 @@ func startServer(ctx context.Context, e *env, cfg server.Config) (*server.Server
 		return nil, nil, errors.Join(err, stopServer(srv))
 	}
 	return srv, conn, nil
+}
+
+// attachServer sets up a NATS that runs elsewhere.
+func attachServer(ctx context.Context, e *env, cfg serveConfig) (*server.Server, *streams.Conn, error) {
+	settings := e.global.conn
+	settings.Name, settings.Logger = "weir server", cfg.server.Logger
+	conn, err := streams.Connect(ctx, settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := setUp(ctx, conn, cfg.settings); err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	srv, err := server.Attach(conn.NC, cfg.server)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return srv, conn, nil
+}
+
+// setUp makes the shared streams where they are missing, and gives them the settings.
+func setUp(ctx context.Context, conn *streams.Conn, settings streams.Settings) error {
+	if err := conn.Setup(ctx, settings.Replicas); err != nil {
+		return err
+	}
+	return conn.Adjust(ctx, settings)
 }
 
 func stopServer(srv *server.Server) error {
@@ -114,11 +161,21 @@ func ignoreData(dir string) error {
 	return nil
 }
 
-func serve(ctx context.Context, e *env, cfg server.Config) error {
-	srv, conn, err := startServer(ctx, e, cfg)
+func serve(ctx context.Context, e *env, cfg serveConfig) error {
+	var (
+		srv  *server.Server
+		conn *streams.Conn
+		err  error
+	)
+	if cfg.elsewhere {
+		srv, conn, err = attachServer(ctx, e, cfg)
+	} else {
+		srv, conn, err = startServer(ctx, e, cfg.server, cfg.settings)
+	}
 	if err != nil {
 		return err
 	}
+	defer conn.Close()
 	f, err := serverFacts(srv, cfg)
 	if err != nil {
 		return errors.Join(err, stopServer(srv))
@@ -134,21 +191,25 @@ func serve(ctx context.Context, e *env, cfg server.Config) error {
 	case <-srv.Done():
 		err = errors.New("the embedded NATS server stopped by itself; its log lines above say why")
 	}
-	conn.Close()
+	if !cfg.elsewhere {
+		conn.Close() // before its server
+	}
 	return errors.Join(err, stopServer(srv))
 }
 
-func serverFacts(srv *server.Server, cfg server.Config) (facts, error) {
-	data, err := filepath.Abs(cfg.Data)
-	if err != nil {
-		return nil, err
-	}
+func serverFacts(srv *server.Server, cfg serveConfig) (facts, error) {
 	var f facts
 	f.add("  NATS", srv.URL())
 	if srv.HTTPAddr() != "" {
 		f.add("  Health", "http://"+srv.HTTPAddr()+"/readyz")
 	}
-	f.add("  Data", data)
+	if !cfg.elsewhere {
+		data, err := filepath.Abs(cfg.server.Data)
+		if err != nil {
+			return nil, err
+		}
+		f.add("  Data", data)
+	}
 	return f, nil
 }
 

@@ -21,7 +21,7 @@ import (
 func upCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "up", Usage: "server, deployments and a worker for each process pool, all in one process",
-		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.",
+		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\n\n" + durabilityText,
 		Flags: serverFlags(
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "project `FILE` (default: weir.yaml, else prefect.yaml, where there is one)"},
 			&cli.StringFlag{Name: "run", Usage: "run this `DEPLOYMENT` once and show its states and output"},
@@ -39,6 +39,10 @@ func upCommand(e *env) *cli.Command {
 			case cfg.slots < 1 || cfg.slots > consumers.MaxSlots:
 				return usagef("--limit is %d; a worker holds 1 to %d runs at once", cfg.slots, consumers.MaxSlots)
 			}
+			var err error
+			if cfg.settings, err = readSettings(c); err != nil {
+				return err
+			}
 			cfg.level = new(slog.LevelVar)
 			cfg.level.Set(e.level())
 			cfg.log = e.logger(cfg.level)
@@ -51,13 +55,14 @@ func upCommand(e *env) *cli.Command {
 }
 
 type upConfig struct {
-	server server.Config
-	file   string // empty: weir.yaml or prefect.yaml where there is one
-	run    string // deployment to run once; empty: none
-	once   bool   // stop after that run
-	slots  int    // of each worker
-	log    *slog.Logger
-	level  *slog.LevelVar // of log
+	server   server.Config
+	settings streams.Settings // of the shared streams
+	file     string           // empty: weir.yaml or prefect.yaml where there is one
+	run      string           // deployment to run once; empty: none
+	once     bool             // stop after that run
+	slots    int              // of each worker
+	log      *slog.Logger
+	level    *slog.LevelVar // of log
 }
 
 // up runs everything until drain ends, or, with once, the run does. Started: server, deployments, workers; stopped in the
@@ -67,7 +72,7 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, conn, err := startServer(drain, e, cfg.server)
+	srv, conn, err := startServer(drain, e, cfg.server, cfg.settings)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 // sayUp is what up prints when it is ready.
 func (e *env) sayUp(srv *server.Server, cfg upConfig, project *deploy.Project, created []string, workers []consumers.Ready) error {
-	f, err := serverFacts(srv, cfg.server)
+	f, err := serverFacts(srv, serveConfig{server: cfg.server})
 	if err != nil {
 		return err
 	}
