@@ -51,6 +51,7 @@ func TestAsyncAPI_hasEverySubject(t *testing.T) {
 	want := []string{
 		"$KV.weir_config.deployment.{deployment}",
 		"$KV.weir_config.pool.{pool}",
+		"$KV.weir_config.schema",
 		"$KV.weir_runs.{pool}.{deployment}.{run}",
 		"$KV.weir_workers.{pool}.{worker}",
 		"weir.dead.{pool}.{queue}.{deployment}",
@@ -58,6 +59,7 @@ func TestAsyncAPI_hasEverySubject(t *testing.T) {
 		"weir.log.{pool}.{deployment}.{run}",
 		"weir.run.{pool}.{queue}.{deployment}",
 		"weir.schedule.{pool}.{queue}.{deployment}.{name}",
+		"weir.worker.{pool}.{worker}.drain",
 	}
 	var got []string
 	for _, channel := range at[map[string]any](t, readAsyncAPI(t), "channels") {

@@ -157,7 +157,8 @@ func (c *Conn) URL() string { return c.url }
 // Close ends the connection at once.
 func (c *Conn) Close() { c.NC.Close() }
 
-// Check says in one sentence why this server cannot serve Weir: it is too old or has no JetStream.
+// Check says in one sentence why this server cannot serve Weir, or not this program: it is too old, has no JetStream, or was set
+// up for another major version of the schemas.
 func (c *Conn) Check(ctx context.Context) error {
 	if v := c.NC.ConnectedServerVersion(); older(v, MinServer) {
 		return fmt.Errorf("%w: the nats-server at %s is %s and Weir needs %s or later (it has the message schedules that pools use); upgrade it, or run: weir up",
@@ -168,7 +169,7 @@ func (c *Conn) Check(ctx context.Context) error {
 	if _, err := c.JS.AccountInfo(ctx); err != nil {
 		return unavailable(c.url, err)
 	}
-	return nil
+	return c.checkSchema(ctx)
 }
 
 // bound limits ctx to the connection's timeout.

@@ -26,8 +26,12 @@ const (
 )
 
 // Setup makes sure that the streams and buckets all pools share are there. It changes none that exists: their settings
-// belong to whoever runs the NATS. replicas 0 means 1.
+// belong to whoever runs the NATS. replicas 0 means 1. A system of another major version of the schemas is left alone and is
+// [ErrUnavailable].
 func (c *Conn) Setup(ctx context.Context, replicas int) error {
+	if err := c.Check(ctx); err != nil {
+		return err
+	}
 	replicas = max(replicas, 1)
 	for _, s := range []jetstream.StreamConfig{eventConfig(replicas), runsConfig(replicas), logConfig(replicas), deadConfig(replicas)} {
 		if err := c.ensureStream(ctx, s); err != nil {
@@ -42,7 +46,7 @@ func (c *Conn) Setup(ctx context.Context, replicas int) error {
 			return err
 		}
 	}
-	return nil
+	return c.recordSchema(ctx)
 }
 
 func (c *Conn) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) error {
