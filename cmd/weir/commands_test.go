@@ -250,6 +250,8 @@ func TestComplete(t *testing.T) {
 		"run ls -o js":                {"json", "jsonl"},
 		"work-pool create x --type p": {"process"},
 		"deploy -f ":                  {":files"},
+		"worker drain live-w":         {"live-worker"},
+		"queue rm ":                   {"live-queue"},
 		"dead-letter retry 1 ":        {"live-dead letter"},
 		"dead rm --reason rej":        {"rejected"},
 		"completion ":                 {"live-shell"},
@@ -280,6 +282,50 @@ func TestComplete_asksNATSForNames(t *testing.T) {
 	for _, shell := range shells {
 		if out := weir(t, "completion", shell).ok(t); !strings.Contains(out, "weir __complete") {
 			t.Errorf("%s: got %s", shell, out)
+		}
+	}
+}
+
+func TestWorkQueueDelete_asksAndTakesWhatWaits(t *testing.T) {
+	t.Parallel()
+	url, conn := newProject(t)
+	do := func(args string) result { return weir(t, strings.Fields("-s "+url+" "+args)...) }
+	do("deployment run etl -q urgent").ok(t)
+	d, err := conn.Deployment(t.Context(), "etl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Queue = "urgent"
+	if _, err := conn.PutDeployment(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if got := do("work-queue delete urgent --pool dev"); got.code != exitRefused || !strings.Contains(got.stderr, "1 run") ||
+		!strings.Contains(got.stderr, "etl") || !strings.Contains(got.stderr, "--force") {
+		t.Errorf("without a terminal: exit code %d, want %d, and what is lost: %s", got.code, exitRefused, got.stderr)
+	}
+	for args, code := range map[string]int{
+		"work-queue delete default --pool dev --force": exitRefused,
+		"work-queue delete urgnt --pool dev --force":   exitNotFound,
+		"work-queue delete urgent --pool dve --force":  exitNotFound,
+		"work-queue delete urgent --force":             exitUsage,
+	} {
+		if got := do(args); got.code != code {
+			t.Errorf("weir %s: exit code %d, want %d: %s", args, got.code, code, got.stderr)
+		}
+	}
+	do("work-queue rm urgent --pool dev --force").ok(t)
+	if got := do("deployment run etl"); got.code != exitNotFound || !strings.Contains(got.stderr, "urgent") {
+		t.Errorf("a run in it: exit code %d, want %d: %s", got.code, exitNotFound, got.stderr)
+	}
+}
+
+func TestWorkerDrain_ofOneThatIsNotThereNamesIt(t *testing.T) {
+	t.Parallel()
+	url, _ := newProject(t)
+	for args, code := range map[string]int{"nobody --pool dev": exitNotFound, "nobody --pool dve": exitNotFound, "nobody": exitUsage, "--pool dev": exitUsage, "a.b --pool dev": exitUsage} {
+		got := weir(t, strings.Fields("-s "+url+" worker drain "+args)...)
+		if got.code != code || code == exitNotFound && !strings.Contains(got.stderr, "nobody") && !strings.Contains(got.stderr, "dve") {
+			t.Errorf("weir worker drain %s: exit code %d, want %d: %s", args, got.code, code, got.stderr)
 		}
 	}
 }

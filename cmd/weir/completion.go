@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 )
 
@@ -221,6 +223,10 @@ func argumentKind(path []string) string {
 		return "deployment"
 	case "flow-run":
 		return "run"
+	case "worker":
+		if slices.Contains(path, "drain") {
+			return "worker"
+		}
 	case "dead-letter":
 		return "dead letter"
 	case "completion":
@@ -265,6 +271,13 @@ func liveNames(ctx context.Context, settings streams.Config, kind string) []stri
 		runs, _ := findRuns(ctx, conn, streams.Filter{Limit: maxCompletedRuns})
 		for _, r := range runs {
 			names = append(names, r.Run)
+		}
+	case "worker":
+		workers, _ := conn.Workers(ctx, "")
+		for _, w := range workers {
+			if w.Status != schemas.WorkerOffline {
+				names = append(names, w.Name)
+			}
 		}
 	case "dead letter":
 		letters, _ := conn.DeadLetters(ctx, "", maxCompletedRuns)

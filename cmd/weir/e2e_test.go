@@ -351,6 +351,55 @@ func TestWorkerLs_showsAKilledWorkerOffline(t *testing.T) {
 }
 
 // The first signal waits for what runs, the second stops it.
+func TestWorkerDrain_endsAWorkerWhenItsRunsHaveEnded(t *testing.T) {
+	t.Parallel()
+	dir, file := ledger(t, "1")
+	address := freeAddress(t)
+	url := "nats://" + address
+	serverOn(t, dir, address)
+	mustRun(t, dir, "--server", url, "deploy")
+	worker := startWorkerOn(t, url, "a")
+	mustRun(t, dir, "--server", url, "deployment", "run", "job")
+	started(t, connectTo(t, url), "dev-1")
+	got := decodeJSON[drained](t, weir(t, "-s", url, "worker", "drain", "a", "--pool", "dev", "-j").ok(t))
+	if diff := cmp.Diff(drained{Worker: "a", Pool: "dev", Draining: streams.Draining{Status: schemas.WorkerDraining, Running: 1}}, got); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+	if rows := decodeJSON[[]schemas.Worker](t, weir(t, "-s", url, "worker", "ls", "-j").ok(t)); len(rows) != 1 || rows[0].Status != schemas.WorkerDraining {
+		t.Errorf("worker ls: got %+v, want it draining at once", rows)
+	}
+	if code := worker.exit(t); code != exitOK {
+		t.Errorf("drained worker: exit code %d:\n%s", code, worker.output())
+	}
+	if lines := entries(t, file); lines["end dev-1 1"] != 1 {
+		t.Errorf("ledger: got %v, want that the run has ended", lines)
+	}
+	if got := weir(t, "-s", url, "worker", "drain", "a", "--pool", "dev"); got.code != exitNotFound || !strings.Contains(got.stderr, "not online") {
+		t.Errorf("drained again: exit code %d, want %d: %s", got.code, exitNotFound, got.stderr)
+	}
+}
+
+// A queue that is deleted under a worker takes nothing else away from it.
+func TestWorkQueueDelete_leavesWorkersTheOtherQueues(t *testing.T) {
+	t.Parallel()
+	dir, _ := ledger(t, "0")
+	address := freeAddress(t)
+	url := "nats://" + address
+	serverOn(t, dir, address)
+	mustRun(t, dir, "--server", url, "deploy")
+	worker := startWorkerOn(t, url, "a")
+	for _, queue := range []string{"one", "two"} {
+		mustRun(t, dir, "--server", url, "work-queue", "create", queue, "--pool", "dev")
+		mustRun(t, dir, "--server", url, "deployment", "run", "job", "-q", queue, "--watch")
+		mustRun(t, dir, "--server", url, "work-queue", "delete", queue, "--pool", "dev", "--force")
+		mustRun(t, dir, "--server", url, "deployment", "run", "job", "--watch")
+	}
+	worker.signal(t, syscall.SIGTERM)
+	if code := worker.exit(t); code != exitOK {
+		t.Errorf("worker: exit code %d:\n%s", code, worker.output())
+	}
+}
+
 func TestWorker_drainsThenStops(t *testing.T) {
 	t.Parallel()
 	dir := writeFiles(t, map[string]string{"weir.yaml": `pools:

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +16,7 @@ import (
 
 func workerCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "worker", Usage: "start workers and look at them",
+		Name: "worker", Usage: "start workers, look at them and drain them",
 		Subcommands: []*cli.Command{
 			{
 				Name: "start", Usage: "take runs from a work pool and execute them", Description: workerStartText,
@@ -32,6 +34,11 @@ func workerCommand(e *env) *cli.Command {
 				Name: "ls", Aliases: []string{"list"}, Usage: "list workers, of all work pools or of one",
 				Flags:  outputFlags(&cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "of this work `POOL` only"}),
 				Action: e.connected(e.listWorkers),
+			},
+			{
+				Name: "drain", Usage: "let a worker take no more runs and end when those it holds have ended", ArgsUsage: "WORKER",
+				Flags:  outputFlags(&cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "the work `POOL` it serves"}),
+				Action: e.connected(e.drainWorker),
 			},
 		},
 	}
@@ -60,6 +67,59 @@ func (e *env) listWorkers(ctx context.Context, c *cli.Context, conn *streams.Con
 		t.empty = "No worker is there. Start one with: weir worker start --pool " + dashOr(pool, "POOL")
 		return e.printTable(t, wide)
 	})
+}
+
+// drained is what worker drain prints.
+type drained struct {
+	Worker string `json:"worker"`
+	Pool   string `json:"pool"`
+	streams.Draining
+}
+
+func (e *env) drainWorker(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	args, err := arguments(c, "WORKER")
+	if err != nil {
+		return err
+	}
+	pool, err := poolOf(ctx, c, conn)
+	if err != nil {
+		return err
+	}
+	answer, err := conn.DrainWorker(ctx, pool.Name, args[0])
+	if errors.Is(err, streams.ErrNotFound) {
+		return e.notOnline(ctx, conn, pool.Name, args[0])
+	} else if err != nil {
+		return err
+	}
+	return e.print(c, drained{Worker: args[0], Pool: pool.Name, Draining: answer}, func(bool) error {
+		fmt.Fprintf(e.stdout, "Worker %s takes no more runs and ends", args[0])
+		if answer.Running > 0 {
+			fmt.Fprintf(e.stdout, " when the %s it holds %s ended", plural(answer.Running, "run"), map[bool]string{true: "has", false: "have"}[answer.Running == 1])
+		}
+		fmt.Fprintln(e.stdout, ".")
+		return nil
+	})
+}
+
+// notOnline says of a worker that did not answer which ones would.
+func (e *env) notOnline(ctx context.Context, conn *streams.Conn, pool, name string) error {
+	workers, err := conn.Workers(ctx, pool)
+	if err != nil {
+		return err
+	}
+	var online []string
+	for _, w := range workers {
+		if w.Status != schemas.WorkerOffline && w.Name != name {
+			online = append(online, w.Name)
+		}
+	}
+	s := fmt.Sprintf("worker %q of work pool %q is not online", name, pool)
+	if near := schemas.Nearest(name, online); near != "" {
+		s += fmt.Sprintf("; did you mean %q?", near)
+	} else if len(online) > 0 {
+		s += "; online are " + strings.Join(online, ", ")
+	}
+	return fmt.Errorf("%s: %w", s, streams.ErrNotFound)
 }
 
 func dashOr(s, or string) string {

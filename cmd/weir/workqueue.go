@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,7 +18,7 @@ func workQueueCommand(e *env) *cli.Command {
 		return &cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "the work `POOL` it is in"}
 	}
 	return &cli.Command{
-		Name: "work-queue", Aliases: []string{"queue"}, Usage: "create and look at work queues, the lanes of a work pool",
+		Name: "work-queue", Aliases: []string{"queue"}, Usage: "create, look at and delete work queues, the lanes of a work pool",
 		Subcommands: []*cli.Command{
 			{
 				Name: "create", Aliases: []string{"add"}, Usage: "add a work queue to a work pool", ArgsUsage: "NAME",
@@ -31,6 +32,10 @@ func workQueueCommand(e *env) *cli.Command {
 			{
 				Name: "inspect", Aliases: []string{"info"}, Usage: "show a work queue", ArgsUsage: "NAME", Flags: outputFlags(pool()),
 				Action: e.connected(e.inspectQueue),
+			},
+			{
+				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a work queue with the runs that wait in it", ArgsUsage: "NAME",
+				Flags: []cli.Flag{pool(), forceFlag()}, Action: e.connected(e.deleteQueue),
 			},
 		},
 	}
@@ -129,6 +134,49 @@ func (e *env) inspectQueue(ctx context.Context, c *cli.Context, conn *streams.Co
 		names = append(names, q.Name)
 	}
 	return noQueue(pool.Name, args[0], names)
+}
+
+func (e *env) deleteQueue(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	args, err := arguments(c, "NAME")
+	if err != nil {
+		return err
+	}
+	pool, err := poolOf(ctx, c, conn)
+	if err != nil {
+		return err
+	}
+	queues, err := conn.QueueStatuses(ctx, pool)
+	if err != nil {
+		return err
+	}
+	var waiting uint64
+	for _, q := range queues {
+		if q.Name == args[0] {
+			waiting = q.Depth
+		}
+	}
+	deployments, err := conn.Deployments(ctx)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("Delete work queue %s of work pool %s and the %s that wait in it", args[0], pool.Name, plural(int(waiting), "run"))
+	var users []string
+	for _, d := range deployments {
+		if d.Pool == pool.Name && d.Queue == args[0] {
+			users = append(users, d.Name)
+		}
+	}
+	if len(users) > 0 {
+		what += fmt.Sprintf(", although deployments run there (%s)", strings.Join(users, ", "))
+	}
+	if err := e.confirm(c, what); err != nil {
+		return err
+	}
+	if err := conn.DeleteQueue(ctx, pool.Name, args[0]); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "Deleted work queue %s of work pool %s.\n", args[0], pool.Name)
+	return nil
 }
 
 func noQueue(pool, name string, known []string) error {
