@@ -28,8 +28,9 @@ type Execution interface {
 	// ID is what the infrastructure calls it: a PID, a container ID, an ARN, a Job name.
 	ID() string
 
-	// Wait returns once the job has ended and all its output has been delivered. It may be called more than once and
-	// from several goroutines. [ErrGone]: the job is gone and nobody knows how it ended. With any other error it may live on.
+	// Wait returns once the job has ended and its Output has been given all lines; whoever records the end flushes them first.
+	// It may be called more than once and from several goroutines. [ErrGone]: the job is gone and nobody knows how it ended.
+	// With any other error it may live on.
 	Wait(ctx context.Context) (Result, error)
 
 	// Stop ends the job: the polite signal, then after grace the end of everything it started. It returns once the

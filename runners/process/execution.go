@@ -19,7 +19,7 @@ type execution struct {
 	out    runners.Output
 	launch *launch       // nil: it was found, not started
 	ready  chan struct{} // closed when it is known to run, or err is set
-	done   chan struct{} // closed when result or err is set and all output is delivered
+	done   chan struct{} // closed when result or err is set and its receiver has all output
 
 	pid   int   // set before ready is closed
 	since int64 // start time in Unix nanoseconds; set before ready is closed
@@ -27,10 +27,12 @@ type execution struct {
 	mu         sync.Mutex
 	err        error // why it never came to be, or why its end is not known
 	ended      bool  // nothing more comes
+	closed     bool  // done is
 	result     runners.Result
 	queue      []block // output to deliver
 	kept       bool    // some is left to the next worker, with the supervisor
-	delivering bool
+	delivering bool    // there is a goroutine that delivers
+	giving     bool    // it has blocks that the receiver has not
 }
 
 // block is output that came in one frame.
@@ -114,40 +116,48 @@ func (e *execution) fail(err error) {
 func (e *execution) push(ctx context.Context, b block) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.queue = append(e.queue, b)
-	if !e.delivering {
-		e.delivering = e.link.deliver(ctx, e)
-		e.kept = e.kept || !e.delivering
+	if !e.delivering && !e.link.deliver(ctx, e) {
+		e.kept = true
+		return
 	}
+	e.queue, e.delivering = append(e.queue, b), true
 }
 
 // deliver gives output to its receiver and tells the supervisor how far it is stored. What comes meanwhile goes together the
 // next time. ctx ends when the worker is about to leave.
 func (e *execution) deliver(ctx context.Context) {
 	for {
-		e.mu.Lock()
-		queue := e.queue
-		e.queue = nil
-		if len(queue) == 0 {
-			e.delivering = false
-			if e.ended {
-				e.close()
-			}
-			e.mu.Unlock()
+		queue := e.next()
+		if queue == nil {
 			return
 		}
-		e.mu.Unlock()
 		end, err := e.give(queue)
 		if err != nil {
 			e.link.fault(err)
-			continue
 		}
-		if e.out.Flush(ctx) != nil {
-			e.leave()
-			continue
+		e.given()
+		if err == nil && e.out.Flush(ctx) == nil {
+			e.link.send(func(f []byte) []byte { return appendNamed(f, kindAck, e.tag, e.name, end) })
 		}
-		e.link.send(func(f []byte) []byte { return appendNamed(f, kindAck, e.tag, e.name, end) })
 	}
+}
+
+// next takes what is to be delivered. nil: there is nothing, and this delivery ends.
+func (e *execution) next() []block {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	queue := e.queue
+	e.queue, e.giving, e.delivering = nil, len(queue) > 0, len(queue) > 0
+	return queue
+}
+
+// given notes that the receiver has all that was taken. The end does not wait for it to be stored: whoever records the end
+// does, and the supervisor keeps the output until it is told.
+func (e *execution) given() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.giving = false
+	e.settle()
 }
 
 // give hands blocks to the receiver and returns the offset behind the last.
@@ -176,28 +186,22 @@ func (e *execution) lose(err error) {
 func (e *execution) conclude(result runners.Result, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ended {
-		return
-	}
-	e.ended, e.result, e.err = true, result, err
-	if !e.delivering {
-		e.close()
+	if !e.ended {
+		e.ended, e.result, e.err = true, result, err
+		e.settle()
 	}
 }
 
-// close makes the end known. The caller holds mu.
-func (e *execution) close() {
+// settle makes the end known once the receiver has all output. The caller holds mu.
+func (e *execution) settle() {
+	if !e.ended || e.giving || len(e.queue) > 0 || e.closed {
+		return
+	}
 	if e.kept {
 		e.result, e.err = runners.Result{}, errClosed
 	}
+	e.closed = true
 	close(e.done)
-}
-
-// leave notes that the supervisor keeps some output for the next worker.
-func (e *execution) leave() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.kept = true
 }
 
 // readOutput reads an output frame; block points into the frame.
