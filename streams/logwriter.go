@@ -2,8 +2,10 @@ package streams
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +38,7 @@ type LogWriter struct {
 	last     uint64     // sequence of the run's last stored line, as far as is known; 0: none
 	position int64      // its place, if it is of this attempt
 	over     bool       // a later attempt has stored lines: what this one still has is nobody's
+	single   int        // so many lines go one by one, since a batch was refused
 }
 
 // Logs makes a writer for the output of one attempt of a run.
@@ -68,8 +71,11 @@ func (l *LogWriter) Last(ctx context.Context) (int64, error) {
 
 // The pauses between tries while NATS does not store what it is given.
 const (
-	logPause    = 20 * time.Millisecond // before the second try; twice as long before each that follows
+	logPause    = 20 * time.Millisecond // before the third try, the second follows at once; twice as long before each that follows
 	logPauseMax = 2 * time.Second
+
+	// recallTime bounds the question what is stored: an answer that is lost with a connection is not waited for long.
+	recallTime = time.Second
 )
 
 // Flush returns once every line written before is stored. It goes on trying until ctx ends; then the error says what the
@@ -82,7 +88,7 @@ func (l *LogWriter) Flush(ctx context.Context) error {
 		return err
 	}
 	defer l.release()
-	pause := logPause
+	pause := time.Duration(0)
 	for {
 		entries := l.next()
 		if len(entries) == 0 {
@@ -90,43 +96,104 @@ func (l *LogWriter) Flush(ctx context.Context) error {
 		}
 		err := l.store(ctx, entries)
 		if err == nil {
-			pause = logPause
+			pause = 0
 			continue
 		}
-		if !overtaken(err) {
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("store output: %w (last try: %w)", context.Cause(ctx), err)
-			case <-time.After(pause):
-			}
-			pause = min(2*pause, logPauseMax)
+		if len(entries) > 1 && !overtaken(err) {
+			l.separate(err)
 		}
-		if err := l.recall(ctx); err != nil && ctx.Err() != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("store output: %w (last try: %w)", context.Cause(ctx), err)
+		case <-time.After(pause):
 		}
+		pause = min(max(2*pause, logPause), logPauseMax)
+		_ = l.recall(ctx) // what it cannot find out, the next try's compare-and-set asks again
 	}
 }
 
-// next returns what is to be stored next.
+// separate makes the next lines go one by one, after a batch that was refused: others have too many under way, or the stream
+// was made without them.
+func (l *LogWriter) separate(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.single = logBatchFrom
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeBatchesDisabled {
+		l.single = math.MaxInt
+	}
+}
+
+// Lines that wait are stored together once there are many. Each such batch costs the server a sync of its own, in the time of
+// which it stores about a hundred single ones.
+const (
+	logBatchFrom  = 100     // lines
+	logBatchMax   = 1000    // lines: as many as the server takes in one batch
+	logBatchBytes = 1 << 20 // of their text, unless one line alone has more
+)
+
+// next returns what is to be stored together: one line, or a batch.
 func (l *LogWriter) next() []LogEntry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.waiting[:min(len(l.waiting), 1)]
+	if len(l.waiting) < logBatchFrom || l.single > 0 {
+		return l.waiting[:min(len(l.waiting), 1)]
+	}
+	n, size := 0, 0
+	for n < min(len(l.waiting), logBatchMax) && (n == 0 || size+len(l.waiting[n].Line) <= logBatchBytes) {
+		size += len(l.waiting[n].Line)
+		n++
+	}
+	return l.waiting[:n]
 }
 
 // store stores entries, all or none of them. After an error that is not [overtaken] they may be stored. The caller has the turn.
 func (l *LogWriter) store(ctx context.Context, entries []LogEntry) error {
 	ctx, cancel := l.conn.bound(ctx)
 	defer cancel()
-	msg := l.message(entries[0])
-	msg.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(l.last, 10)}
-	ack, err := l.conn.JS.PublishMsg(ctx, msg)
-	if err != nil {
-		return err
+	id := ""
+	if len(entries) > 1 {
+		id = rand.Text()
 	}
-	l.stored(ack.Sequence, entries[len(entries)-1].Position)
+	for i, e := range entries {
+		msg := l.message(e)
+		if i == 0 {
+			msg.Header[jetstream.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(l.last, 10)}
+		}
+		if id != "" {
+			msg.Header[headerBatch], msg.Header[headerBatchSequence] = []string{id}, []string{strconv.Itoa(i + 1)}
+		}
+		if i < len(entries)-1 {
+			if err := l.conn.NC.PublishMsg(msg); err != nil { // the last one's acknowledgement is for all
+				return err
+			}
+			continue
+		}
+		if id != "" {
+			msg.Header[headerBatchCommit] = []string{"1"}
+		}
+		f, err := l.conn.JS.PublishMsgAsync(msg) // which fails at once when the connection is lost, and does not wait out ctx
+		if err != nil {
+			return err
+		}
+		select {
+		case ack := <-f.Ok():
+			l.stored(ack.Sequence, e.Position)
+		case err := <-f.Err():
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	return nil
 }
+
+// Headers and error code of JetStream's atomic batches (ADR-50), which nats.go has no names for.
+const (
+	headerBatch         = "Nats-Batch-Id"
+	headerBatchSequence = "Nats-Batch-Sequence"
+	headerBatchCommit   = "Nats-Batch-Commit"
+	codeBatchesDisabled = 10174
+)
 
 func (l *LogWriter) message(e LogEntry) *nats.Msg {
 	msg := &nats.Msg{Subject: l.subject, Data: e.Line, Header: nats.Header{
@@ -143,15 +210,19 @@ func (l *LogWriter) stored(sequence uint64, position int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last, l.position = sequence, max(l.position, position)
+	l.single = max(l.single-1, 0)
 	n := slices.IndexFunc(l.waiting, func(e LogEntry) bool { return e.Position > l.position })
 	if n < 0 {
 		n = len(l.waiting)
 	}
-	l.waiting = slices.Delete(l.waiting, 0, n)
+	clear(l.waiting[:n])
+	l.waiting = l.waiting[n:]
 }
 
 // recall asks what is stored. The caller has the turn.
 func (l *LogWriter) recall(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recallTime)
+	defer cancel()
 	m, err := l.conn.leaderMsg(ctx, LogStream, msgGetRequest{LastFor: l.subject})
 	if errors.Is(err, ErrNotFound) {
 		l.stored(0, 0)

@@ -117,7 +117,7 @@ func logConfig(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: LogStream, Description: "Weir: jobs' output", Subjects: []string{logPrefix + ">"},
 		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, MaxAge: logAge, Replicas: replicas,
-		AllowDirect: true, Compression: jetstream.S2Compression,
+		AllowDirect: true, AllowAtomicPublish: true, Compression: jetstream.S2Compression,
 	}
 }
 
