@@ -78,7 +78,7 @@ type Spec struct {
 
 // Output takes one execution's output and knows what of it is stored, so that each line is stored once over any number of
 // workers: a runner keeps what it was not told to be stored, and gives it again to the output of the worker that finds the
-// execution. It is used by one goroutine at a time.
+// execution. Lines come from one goroutine; Flush may be called by several.
 type Output interface {
 	// Last returns the position of the last line that is stored, by whichever worker; 0: none is. A runner whose
 	// infrastructure can be asked for output from a place on asks here first. The others need not: see Line.

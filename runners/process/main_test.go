@@ -2,12 +2,14 @@ package process
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,8 +63,8 @@ func open(t testing.TB, dir, code string) runners.Runner {
 	return r
 }
 
-// playWorker is a worker that starts one job in the folder args[0], under the name "job", and tells of its lines. args[1] is
-// the job configuration, args[2] how long its lease lasts.
+// playWorker is a worker that starts or finds one job in the folder args[0], under the name "job", and tells of its lines.
+// args[1] is the job configuration, args[2] how long its lease lasts.
 func playWorker(args []string) error {
 	r, err := testType.New(context.Background(), runners.Config{Worker: "w", Pool: "p", Dir: args[0]})
 	if err != nil {
@@ -72,23 +74,51 @@ func playWorker(args []string) error {
 	if err != nil {
 		return err
 	}
-	s := spec("job", args[1], teller{})
+	var out teller
+	s := spec("job", args[1], &out)
 	s.Lease = time.Now().Add(lease)
 	e, err := r.Start(context.Background(), s)
 	if err != nil {
 		return err
 	}
-	_, err = e.Wait(context.Background())
+	if _, err = e.Wait(context.Background()); err != nil {
+		return err
+	}
+	return out.Flush(context.Background())
+}
+
+// teller stores lines by telling them with their positions on standard output.
+type teller struct {
+	nowhere
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (t *teller) Line(l runners.Line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fmt.Fprintf(&t.out, "%d %s\n", l.Position, l.Text)
+}
+
+func (t *teller) Flush(context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.out.WriteTo(os.Stdout)
 	return err
 }
 
-// teller writes lines to standard output.
-type teller struct{ nowhere }
+// told is what a worker of another process tells.
+type told struct{ *bufio.Scanner }
 
-func (teller) Line(l runners.Line) { fmt.Println(string(l.Text)) }
+// line is the next line's text.
+func (t told) line() (string, bool) {
+	ok := t.Scan()
+	_, text, _ := strings.Cut(t.Text(), " ")
+	return text, ok
+}
 
 // startWorker starts another process that plays a worker, and returns it with what it tells.
-func startWorker(t *testing.T, dir, job string, lease time.Duration) (*exec.Cmd, *bufio.Scanner) {
+func startWorker(t *testing.T, dir, job string, lease time.Duration) (*exec.Cmd, told) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "worker", dir, job, lease.String())
 	cmd.Stderr = os.Stderr
@@ -103,5 +133,13 @@ func startWorker(t *testing.T, dir, job string, lease time.Duration) (*exec.Cmd,
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	return cmd, bufio.NewScanner(out)
+	lines := bufio.NewScanner(out)
+	lines.Split(func(data []byte, _ bool) (int, []byte, error) {
+		line, _, whole := bytes.Cut(data, []byte("\n"))
+		if !whole {
+			return 0, nil, nil // and what a kill cut off is not told
+		}
+		return len(line) + 1, line, nil
+	})
+	return cmd, told{lines}
 }

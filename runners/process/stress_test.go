@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,6 +53,48 @@ func TestWorker_replacedOftenGetsEachLineOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, out.Lines("")); diff != "" {
 		t.Errorf("after %d workers (-want +got):\n%.2000s", handed, diff)
+	}
+}
+
+// TestWorker_killedOftenStoresEachLineOnce kills worker after worker while the job writes as fast as it can.
+func TestWorker_killedOftenStoresEachLineOnce(t *testing.T) {
+	t.Parallel()
+	const lines, kills = 300_000, 20
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	next, last := 1, int64(0)
+	read := func(told told, most int) (n int) {
+		for ; n < most && told.Scan(); n++ {
+			var position int64
+			var line int
+			if _, err := fmt.Sscanf(told.Text(), "%d %d", &position, &line); err != nil {
+				t.Fatalf("a worker tells %q: %v", told.Text(), err)
+			}
+			if position <= last {
+				continue // stored already
+			}
+			if line != next {
+				t.Fatalf("got line %d at position %d, want line %d", line, position, next)
+			}
+			next, last = line+1, position
+		}
+		return n
+	}
+	for range kills {
+		worker, told := startWorker(t, dir, shell(fmt.Sprintf("seq %d", lines)), time.Hour)
+		if n := read(told, 1+random.IntN(lines/kills)); n == 0 {
+			t.Fatal("a worker tells nothing")
+		}
+		worker.Process.Signal(syscall.SIGKILL)
+		read(told, lines) // what it had told when it died
+		worker.Wait()
+	}
+	_, told := startWorker(t, dir, shell("exit 1"), time.Hour)
+	read(told, 2*lines)
+	if next != lines+1 {
+		t.Errorf("got %d lines, want %d", next-1, lines)
 	}
 }
 

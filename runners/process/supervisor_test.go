@@ -82,8 +82,8 @@ func TestWorker_killedFindsItsJobRunning(t *testing.T) {
 	}
 	worker, lines := startWorker(t, dir, shell("echo one; echo two; read x < "+fifo+"; echo three; exit 7"), time.Hour)
 	for _, want := range []string{"one", "two"} {
-		if !lines.Scan() || lines.Text() != want {
-			t.Fatalf("worker tells %q, want %q", lines.Text(), want)
+		if got, _ := lines.line(); got != want {
+			t.Fatalf("worker tells %q, want %q", got, want)
 		}
 	}
 	r := open(t, t.TempDir(), "") // gives the worker's acknowledgement the time of a supervisor's start
@@ -112,10 +112,11 @@ func TestWorker_frozenLosesItsJobWhenTheLeaseEnds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	worker, lines := startWorker(t, dir, shell("trap '' TERM; sleep 1000 & echo $$; wait"), 2*time.Second)
-	if !lines.Scan() {
+	first, ok := lines.line()
+	if !ok {
 		t.Fatal("the worker's job did not start")
 	}
-	pid, err := strconv.Atoi(lines.Text())
+	pid, err := strconv.Atoi(first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,10 +161,11 @@ func TestSupervisor_killedWithItsWorkerLeavesNothingToTheNext(t *testing.T) {
 	dir := t.TempDir()
 	word := fmt.Sprintf("31536000.%d", time.Now().UnixNano())
 	worker, lines := startWorker(t, dir, shell("sleep "+word+" & (setsid sleep "+word+" &); echo $PPID; wait"), time.Hour)
-	if !lines.Scan() {
+	first, ok := lines.line()
+	if !ok {
 		t.Fatal("the worker's job did not start")
 	}
-	supervisor, err := strconv.Atoi(lines.Text())
+	supervisor, err := strconv.Atoi(first)
 	if err != nil {
 		t.Fatal(err)
 	}

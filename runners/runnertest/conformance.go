@@ -58,6 +58,7 @@ func Conform(t *testing.T, h Harness) {
 		"Wait_givesSignal":                exitSignal,
 		"Wait_endsWithItsContext":         waitContext,
 		"Output_comesInOrder":             outputOrder,
+		"Output_isStoredOnceOverWorkers":  outputOnce,
 		"Output_ofAJobThatDiesAtOnce":     outputAtOnce,
 		"Output_longLinesAreSplit":        longLines,
 		"Output_bytesAreKept":             rawBytes,
