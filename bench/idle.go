@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weir-run/weir/schemas"
@@ -81,8 +79,7 @@ type sighting struct {
 func look(ctx context.Context, worker *program, monitor string) (sighting, error) {
 	var s sighting
 	for _, pid := range family(worker.cmd.Process.Pid) {
-		rss, _ := strconv.ParseInt(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"), " kB"), 10, 64)
-		s.rss += rss << 10
+		s.rss += resident(pid)
 		s.processes++
 		s.cpu += cpuTime(pid)
 	}

@@ -46,6 +46,7 @@ var measurements = []measurement{
 	{"bulk", "bulk requests", bulkRequests},
 	{"claim", "claim latency with few and many runs waiting", claimLatency},
 	{"idle", "an idle worker", idleWorker},
+	{"memory", "what a running job costs its supervisor", jobMemory},
 }
 
 // A bench is what the measurements share: options, built programs, a folder, and where to say what is going on.
