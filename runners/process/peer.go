@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-run/weir/runners"
 )
 
 // peer is a worker's connection, as the supervisor has it. There may be several: a worker that lets its jobs finish, or one
@@ -22,8 +24,8 @@ type peer struct {
 }
 
 const (
-	// window is how many bytes of one job's output may be under way to a worker that has not delivered them.
-	window = 1 << 20
+	// window is how many bytes of one job's output may be under way to a worker that has not stored them.
+	window = runners.MaxUnstored
 	// outLimit is how many bytes may wait for the socket before output stays on disk.
 	outLimit = 1 << 20
 )

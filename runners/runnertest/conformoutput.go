@@ -3,6 +3,7 @@ package runnertest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -91,7 +92,10 @@ func slowReceiver(t *testing.T, b *bench) {
 	t.Cleanup(out.free) // also when the test fails: the runner waits for its receivers
 	fifo := b.fifo(t)
 	e := b.start(t, "i=0; while [ $i -lt 200 ]; do head -c 20000 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo end > "+fifo, out)
-	b.drain(t) // 4 MB later the job comes here, though none of its lines was taken
+	b.drain(t) // 4 MB later the job comes here, though none of its lines was stored
+	if got := len(strings.Join(out.Lines(b.stdout()), "")); got > 2*runners.MaxUnstored {
+		t.Errorf("the worker holds %d bytes that are not stored, want about %d at most", got, runners.MaxUnstored)
+	}
 	out.free()
 	wait(t, e)
 	if got := len(out.Lines(b.stdout())); got != 200 {
