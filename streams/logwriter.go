@@ -46,8 +46,15 @@ func (c *Conn) Logs(pool, deployment, run string, attempt int) *LogWriter {
 	return &LogWriter{conn: c, subject: logSubject(pool, deployment, run), attempt: attempt, turn: make(chan struct{}, 1)}
 }
 
-// Write takes a line and does not wait. One that is known to be stored is left out.
+// logHeaderRoom is more than a line's headers take, in bytes.
+const logHeaderRoom = 1 << 10
+
+// Write takes a line and does not wait. One that is known to be stored is left out. Of one that no message of this NATS can
+// hold (its max_payload is 1 MiB unless somebody made it less), the beginning is stored.
 func (l *LogWriter) Write(e LogEntry) {
+	if most := int(l.conn.NC.MaxPayload()) - logHeaderRoom; most > 0 && len(e.Line) > most {
+		e.Line = e.Line[:most]
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e.Position > l.position && !l.over {

@@ -1,6 +1,7 @@
 package streams_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -135,7 +136,7 @@ func TestLogWriter_brokenConnectionsLoseAndDoubleNothing(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
-	s := serve(t, dir, server.RANDOM_PORT)
+	s := serve(t, server.Options{StoreDir: dir, Port: server.RANDOM_PORT})
 	addr := s.Addr().(*net.TCPAddr)
 	p := newProxy(t, addr.String(), seed)
 	c := dialProxy(t, p)
@@ -187,16 +188,17 @@ func TestLogWriter_brokenConnectionsLoseAndDoubleNothing(t *testing.T) {
 			if cuts == 5 {
 				s.Shutdown()
 				s.WaitForShutdown()
-				s = serve(t, dir, addr.Port)
+				s = serve(t, server.Options{StoreDir: dir, Port: addr.Port})
 			}
 		}
 	}
 }
 
-// serve starts a server on dir that can be started again.
-func serve(t *testing.T, dir string, port int) *server.Server {
+// serve starts a server that can be started again.
+func serve(t *testing.T, o server.Options) *server.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
+	o.Host, o.JetStream, o.NoLog, o.NoSigs = "127.0.0.1", true, true, true
+	s, err := server.NewServer(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +227,20 @@ func dialProxy(t *testing.T, p *proxy) *streams.Conn {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func TestLogWriter_lineThatFitsNoMessageIsCut(t *testing.T) {
+	c := streamstest.Dial(t, serve(t, server.Options{StoreDir: t.TempDir(), Port: server.RANDOM_PORT, MaxPayload: 8 << 10}))
+	if err := c.Setup(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	w := c.Logs("dev", "hello", "dev-1", 1)
+	w.Write(streams.LogEntry{Stream: "stdout", Position: 1, Line: bytes.Repeat([]byte("x"), 64<<10)})
+	w.Write(streams.LogEntry{Stream: "stdout", Position: 2, Line: []byte("next")})
+	flush(t, w)
+	if got := stored(t, c, "dev-1"); len(got) != 2 || len(got[0]) != 7<<10 || got[1] != "next" {
+		t.Errorf("got %d lines, the first of %d bytes, want 7168 bytes of it and the next", len(got), len(got[0]))
+	}
 }
 
 func TestLogWriter_flushEndsWithItsContext(t *testing.T) {
