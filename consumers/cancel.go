@@ -132,8 +132,14 @@ func (w *Worker) adopt(ctx context.Context, c *claim) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if last.State != schemas.Cancelling || last.Reason != schemas.ReasonCancelRequest || last.Previous != c.last {
+	if last.State != schemas.Cancelling || last.Reason != schemas.ReasonCancelRequest {
 		return false, nil
+	}
+	if last.Previous != c.last { // unless that is the claim's own event, whose acknowledgement was lost
+		own, err := w.conn.EventAt(ctx, last.Previous)
+		if err != nil || own.Previous != c.last || own.Worker != w.Name || own.Attempt != c.attempt {
+			return false, err
+		}
 	}
 	c.last, c.state = last.Sequence, schemas.Cancelling
 	c.cancel.ask()

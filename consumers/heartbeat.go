@@ -9,13 +9,15 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 )
 
 // heartbeat writes the worker's record every few seconds and whenever it is poked, and takes it back when ctx ends.
+// No lease lasts longer than the record is confirmed, see [lease].
 func (w *Worker) heartbeat(ctx context.Context, queues []string) {
-	every := time.NewTicker(streams.HeartbeatEvery)
+	every := time.NewTicker(min(streams.HeartbeatEvery, w.ackWait()/recordsPerWait))
 	defer every.Stop()
 	for {
 		select {
@@ -35,9 +37,48 @@ func (w *Worker) heartbeat(ctx context.Context, queues []string) {
 
 // writeRecord writes the worker's record once. A failure is only told: the next heartbeat tries again.
 func (w *Worker) writeRecord(ctx context.Context, queues []string) {
-	if err := w.conn.PutWorker(ctx, w.record(queues)); err != nil && ctx.Err() == nil {
-		w.Logger.Warn("heartbeat is not written", "err", err)
+	sent := time.Now()
+	bounded, cancel := context.WithTimeout(ctx, w.ackWait()/recordsPerWait)
+	defer cancel()
+	if err := w.conn.PutWorker(bounded, w.record(queues)); err != nil {
+		if ctx.Err() == nil {
+			w.Logger.Warn("heartbeat is not written", "err", err)
+		}
+		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrote = sent
+}
+
+// recordsPerWait is how often in an ack wait the record is written at least.
+const recordsPerWait = 6
+
+// recorded is when the last record that NATS has confirmed was sent.
+func (w *Worker) recorded() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wrote
+}
+
+// has tells whether the worker has an execution, or is about to. What it cannot know counts as had.
+func (w *Worker) has(ctx context.Context, execution string) bool {
+	run, attempt, err := parseExecutionName(execution)
+	if err != nil {
+		return true
+	}
+	w.mu.Lock()
+	c := w.owned[run]
+	w.mu.Unlock()
+	if c != nil && c.attempt == attempt {
+		return true
+	}
+	lister, ok := w.runner.(runners.Lister)
+	if !ok {
+		return true
+	}
+	names, err := lister.List(ctx)
+	return err != nil || slices.Contains(names, execution)
 }
 
 // record is what others see of the worker.
@@ -70,13 +111,23 @@ func (w *Worker) poke() {
 }
 
 // register makes the worker a NATS micro service: nats micro ls shows it, and a request makes it drain.
-func (w *Worker) register() (micro.Service, error) {
+func (w *Worker) register(ctx context.Context) (micro.Service, error) {
 	service, err := micro.AddService(w.conn.NC, micro.Config{
 		Name: "weir-worker", Version: serviceVersion(w.Version), Description: "Weir worker " + w.Name + " of pool " + w.Pool,
 		Metadata: map[string]string{"worker": w.Name, "pool": w.Pool, "instance": w.instance}, QueueGroupDisabled: true,
 	})
 	if err != nil {
 		return nil, err
+	}
+	err = service.AddEndpoint("has", micro.HandlerFunc(func(r micro.Request) {
+		answer := streams.HasIt
+		if !w.has(ctx, string(r.Data())) {
+			answer = streams.HasItNot
+		}
+		_ = r.Respond([]byte(answer)) // unheard, it counts as yes
+	}), micro.WithEndpointSubject(streams.HasSubject(w.Pool, w.Name)))
+	if err != nil {
+		return service, err
 	}
 	return service, service.AddEndpoint("drain", micro.HandlerFunc(func(r micro.Request) {
 		w.Drain()

@@ -28,6 +28,9 @@ const ackTries = 6
 // A lease is the right to a run: the unacknowledged delivery, renewed every third of the ack wait. A renewal that is not
 // confirmed for two thirds of it ends the right: the last third is left for the job to be killed before another worker may
 // start the run.
+//
+// JetStream confirms the renewal of a request that it has given to another worker, too. What tells that other one that this
+// one lives is its record in weir_workers, so a lease lasts no longer than that is confirmed either (docs/design.md).
 type lease struct {
 	wait  time.Duration // the pool's ack wait
 	until time.Time     // until when the right is confirmed
@@ -39,13 +42,27 @@ func newLease(wait time.Duration, received, claimed time.Time) *lease {
 	return &lease{wait: wait, until: claimed.Add(wait * 2 / 3), renew: received.Add(wait / 3)}
 }
 
-// confirmed moves the lease on after a renewal that was sent at that time.
-func (l *lease) confirmed(sent time.Time) {
-	l.until, l.renew = sent.Add(l.wait*2/3), sent.Add(l.wait/3)
+// confirmed moves the lease on after a renewal that was sent at that time. recorded is when the worker's last confirmed record
+// was sent.
+func (l *lease) confirmed(sent, recorded time.Time) {
+	bound := sent
+	if recorded.Before(bound) {
+		bound = recorded
+	}
+	if until := bound.Add(l.wait * 2 / 3); until.After(l.until) {
+		l.until = until
+	}
+	l.renew = sent.Add(l.wait / 3)
 }
 
 // missed plans the next try after a renewal that was not confirmed.
 func (l *lease) missed(now time.Time) { l.renew = now.Add(min(l.wait/30, time.Second)) }
+
+// The waits between looks at the run's last event after a hint that it is a cancel.
+const (
+	firstLook = time.Millisecond
+	lastLook  = time.Second
+)
 
 // hold renews the run's lease until its execution has ended. The error says why it was ended: errTimedOut, errStopped,
 // errCancelled; with errLeaseLost the run is no longer this worker's.
@@ -72,8 +89,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 	}
 	kept := time.NewTicker(streams.HeldEvery)
 	defer kept.Stop()
-	var unknown bool // whether the run was cancelled
-	var cause error  // why the job is being ended
+	var cause error // why the job is being ended
 	stop := func(why error) {
 		if cause == nil {
 			cause = why
@@ -81,23 +97,27 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		}
 	}
 	stopping := ctx.Done()
-	look := func() { // is the run cancelled?
-		adopted := c.state == schemas.Cancelling
+	var again <-chan time.Time // when to look once more whether the run is cancelled
+	wait := firstLook
+	look := func() {
+		adopted, err := c.state == schemas.Cancelling, error(nil)
 		if !adopted {
-			var err error
-			if adopted, err = w.adopt(waiting, c); err != nil {
-				w.Logger.Warn("run may be cancelled; that is looked up again with the next renewal", "run", c.Run, "err", err)
-				unknown = true
-				return
-			}
+			adopted, err = w.adopt(waiting, c)
 		}
-		if unknown = false; adopted {
+		switch again = nil; {
+		case adopted:
 			stop(errCancelled)
+		case err != nil || wait < lastLook: // the hint comes by core NATS, it may be faster than the event log
+			again = time.After(wait)
+			wait = min(2*wait, lastLook)
 		}
 	}
 	for {
 		select {
 		case <-c.cancel.look:
+			wait = firstLook
+			look()
+		case <-again:
 			look()
 		case e := <-ended:
 			if e.err != nil {
@@ -123,9 +143,6 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 				return runners.Result{}, err
 			}
 			renew.Reset(time.Until(c.lease.renew))
-			if unknown {
-				look()
-			}
 		}
 	}
 }
@@ -144,7 +161,7 @@ func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
 				return
 			case <-next.C:
 			}
-			if c.tryRenew(ctx, c.lease.wait) != nil {
+			if w.tryRenew(ctx, c, c.lease.wait) != nil {
 				c.lease.missed(time.Now())
 			}
 		}
@@ -159,13 +176,13 @@ func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
 
 // tryRenew asks for another ack wait once, within left. An answer that is lost costs a sixth of the ack wait: there is time
 // for several tries.
-func (c *claim) tryRenew(ctx context.Context, left time.Duration) error {
+func (w *Worker) tryRenew(ctx context.Context, c *claim, left time.Duration) error {
 	sent := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, min(c.lease.wait/6, left))
 	defer cancel()
 	err := c.Renew(bounded)
 	if err == nil {
-		c.lease.confirmed(sent)
+		c.lease.confirmed(sent, w.recorded())
 	}
 	return err
 }
@@ -173,7 +190,7 @@ func (c *claim) tryRenew(ctx context.Context, left time.Duration) error {
 // renew asks for another ack wait and tells the execution. A renewal that fails is tried again; errLeaseLost says that there
 // is no time left for it.
 func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) error {
-	err := c.tryRenew(ctx, time.Until(c.lease.until))
+	err := w.tryRenew(ctx, c, time.Until(c.lease.until))
 	if err == nil {
 		if l, ok := exec.(runners.Leased); ok {
 			return l.Lease(c.lease.until)

@@ -51,11 +51,14 @@ func (w *Worker) reclaimOne(stop context.Context, name string) error {
 	if err != nil && !errors.Is(err, streams.ErrNotFound) {
 		return err
 	}
-	if err != nil || last.State.Final() || last.Attempt != attempt || last.Worker != w.Name {
+	if err != nil || last.State.Final() || last.Attempt > attempt {
 		if f, ok := w.runner.(runners.Forgetter); ok {
-			f.Forget(name) // whoever went on with the run does not need it
+			f.Forget(name) // the run has gone on without it
 		}
 		return nil
+	}
+	if last.Worker != w.Name {
+		return nil // another worker holds it
 	}
 	d, err := w.conn.Held(stop, last.RunEvent)
 	if err != nil {

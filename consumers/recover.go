@@ -96,27 +96,60 @@ func (w *Worker) duplicate(ctx context.Context, d delivery, first streams.Record
 
 // lost decides about a run whose owner did not renew its lease in time.
 func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, error) {
-	// An owner that claimed late, after NATS had taken the request back, has an ack wait from its last event on.
-	now, err := w.conn.ServerTime(ctx)
+	left, err := w.mayLive(ctx, h)
 	if err != nil {
 		return h, err
 	}
-	if left := w.ackWait() - now.Sub(h.event.Stored); left > 0 {
+	if left > 0 {
 		return history{settled: true}, d.GiveBack(left + 10*time.Millisecond)
 	}
-	h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
-	exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
-	if err == nil {
-		h.found = exec
-		return h, nil
-	} else if !errors.Is(err, runners.ErrGone) {
-		return h, err
+	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
+		h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
+		h.found, err = w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
+		if !errors.Is(err, runners.ErrGone) {
+			return h, err
+		}
 	}
 	o := crashed(schemas.ReasonWorkerLost, fmt.Sprintf("worker %s did not renew its lease, and its execution is gone", h.event.Worker))
 	if h.event.State == schemas.Cancelling {
 		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker and its execution are gone"}
 	}
-	return history{settled: true}, w.conclude(ctx, d, h, o.next(w.retries(ctx, d), h.attempt, h.event.Crashes, time.Now()))
+	o = o.next(w.retries(ctx, d), h.attempt, h.event.Crashes, time.Now())
+	if o.state != schemas.Retrying || o.crashes == h.event.Crashes || w.runner == nil {
+		return history{settled: true}, w.conclude(ctx, d, h, o)
+	}
+	o.retryAt = time.Now()
+	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, last: h.last}
+	err = w.append(ctx, c, o.event(c.event(w, o.state)))
+	if errors.Is(err, streams.ErrOvertaken) || err == nil && c.state.Final() {
+		return history{settled: true}, w.overtaken(ctx, d)
+	}
+	h.last, h.event.Crashes = c.last, o.crashes
+	return h, err // the next attempt is this worker's: it has the request in its hands, and a slot
+}
+
+// mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody
+// read late, or gave back late, proves nothing. It lives for an ack wait from its last event on, as it may have claimed late,
+// and from its last record on, unless it says itself that it has no such execution. 0: it has not.
+func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
+	now, err := w.conn.ServerTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if left := w.ackWait() - now.Sub(h.event.Stored); left > 0 || h.event.Worker == w.Name || h.event.Worker == "" {
+		return max(left, 0), nil
+	}
+	age, err := w.conn.WorkerSeen(ctx, h.event.Pool, h.event.Worker, now)
+	if errors.Is(err, streams.ErrNotFound) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	left := w.ackWait() - age
+	if left <= 0 || w.conn.Lacks(ctx, h.event.Pool, h.event.Worker, executionName(h.event.Run, h.attempt)) {
+		return 0, nil
+	}
+	return left, nil
 }
 
 // retries are those of the run's request, where it is still one that would be accepted.

@@ -170,7 +170,7 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 func (w *Worker) again(ctx context.Context, d delivery, at time.Time, attempt int) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := d.Again(ctx, at, attempt)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil {
 			return err
 		}
 		w.Logger.Warn("next attempt is not stored yet", "run", d.Run, "attempt", attempt, "err", err)
@@ -227,7 +227,7 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 			}
 			err = unknown
 		}
-		if errors.Is(err, nats.ErrMaxPayload) || ctx.Err() != nil {
+		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil {
 			return err
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)

@@ -28,9 +28,36 @@ func (i *infrastructure) poolType() runners.Type {
 	return runners.Type{
 		Name:     "process",
 		Template: json.RawMessage(`{"variables": {"type": "object", "properties": {"command": {"type": "string"}, "cpu": {"type": "integer"}}}, "job_configuration": {"command": "{{ command }}", "cpu": "{{ cpu }}"}}`),
-		New:      func(context.Context, runners.Config) (runners.Runner, error) { return i, nil },
+		New: func(_ context.Context, c runners.Config) (runners.Runner, error) {
+			return &scriptedRunner{infrastructure: i, worker: c.Worker}, nil
+		},
 	}
 }
+
+// scriptedRunner is one worker's access to the infrastructure.
+type scriptedRunner struct {
+	*infrastructure
+	worker string
+}
+
+var (
+	_ runners.Lister    = (*scriptedRunner)(nil)
+	_ runners.Forgetter = (*scriptedRunner)(nil)
+)
+
+func (r *scriptedRunner) List(context.Context) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var names []string
+	for name, e := range r.execs {
+		if e.spec.Worker == r.worker {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (r *scriptedRunner) Forget(name string) { r.lose(name) }
 
 func (i *infrastructure) Start(_ context.Context, spec runners.Spec) (runners.Execution, error) {
 	i.mu.Lock()

@@ -70,6 +70,7 @@ type Worker struct {
 	free     chan struct{}     // a value for each slot that no run holds and nothing is asked for; under mu
 	draining bool              // under mu
 	beat     chan struct{}     // asks for a heartbeat out of turn
+	wrote    time.Time         // when the last record that NATS has confirmed was sent; under mu
 	drain    context.CancelCauseFunc
 	idle     *time.Timer // ends the worker that holds nothing; nil: never; under mu
 }
@@ -147,7 +148,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		return err
 	}
 	defer unheed()
-	service, err := w.register()
+	service, err := w.register(alive)
 	if err != nil {
 		w.Logger.Warn("worker is not registered as a NATS service", "err", err)
 	} else {
@@ -187,7 +188,7 @@ func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
 			if err == nil {
 				pool, err = w.conn.Pool(ctx, w.Pool)
 			}
-			if err == nil || w.conn.NC.IsConnected() {
+			if err == nil || w.conn.NC.IsConnected() && !streams.Temporary(err) {
 				return pool, err
 			}
 		}
@@ -249,35 +250,29 @@ func (w *Worker) endWhenChanged(ctx context.Context, end func(), began schemas.P
 	}
 }
 
-// sitOut waits until the pool changes. A pause stops new starts, never recovery: what another worker lost meanwhile is taken
-// over.
+// sitOut waits until the pool changes. A pause stops new starts, never recovery: what a worker loses meanwhile is taken over.
 func (w *Worker) sitOut(drain, stop context.Context, pool schemas.Pool, puller *streams.Puller, changed <-chan struct{}) {
-	every := time.NewTicker(pool.Lease())
-	defer every.Stop()
-	for {
-		select {
-		case <-changed:
-			return
-		case <-drain.Done():
-			return
-		case <-every.C:
-		}
-		if err := w.recoverLost(drain, stop, pool, puller); err != nil && drain.Err() == nil {
-			w.Logger.Warn("lost runs of the paused pool are not looked for; that is tried again", "err", err)
-		}
+	paused, end := context.WithCancel(drain)
+	defer end()
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() {
+		afterLosses(paused, w.conn, pool, w.Logger, func() error {
+			lost, err := w.conn.Lost(paused, pool)
+			if err != nil {
+				return err
+			}
+			w.mu.Lock()
+			lost = min(lost, w.Slots-len(w.held))
+			w.mu.Unlock()
+			return puller.Redelivered(paused, lost, func(d *streams.Delivery) { w.take(stop, d) })
+		})
+	})
+	select {
+	case <-changed:
+	case <-drain.Done():
 	}
-}
-
-// recoverLost takes the runs whose owners are gone, as far as there are free slots.
-func (w *Worker) recoverLost(ctx, stop context.Context, pool schemas.Pool, puller *streams.Puller) error {
-	lost, err := w.conn.Lost(ctx, pool)
-	if err != nil {
-		return err
-	}
-	w.mu.Lock()
-	lost = min(lost, w.Slots-len(w.held))
-	w.mu.Unlock()
-	return puller.Redelivered(ctx, lost, func(d *streams.Delivery) { w.take(stop, d) })
+	end()
 }
 
 // freeSlots counts the free slots anew: what was asked for before and not delivered is not asked for any more.

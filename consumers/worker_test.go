@@ -54,7 +54,21 @@ func (b *bench) deploy(t *testing.T, d schemas.Deployment) {
 // worker starts one with a connection of its own. kill cuts that connection as kill -9 would; drain lets it finish.
 func (b *bench) worker(t *testing.T, name string, slots int) (drainIt, kill func()) {
 	t.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.NoReconnect())
+	w := b.start(t, consumers.Config{Name: name, Slots: slots})
+	return w.drain, w.kill
+}
+
+// started is a worker that a test has started.
+type started struct {
+	*consumers.Worker
+	nc                *nats.Conn
+	drain, stop, kill func()
+	done              chan struct{} // closed when it has ended
+}
+
+func (b *bench) start(t *testing.T, c consumers.Config) *started {
+	t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.ReconnectWait(300*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,20 +76,23 @@ func (b *bench) worker(t *testing.T, name string, slots int) (drainIt, kill func
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := consumers.New(conn, consumers.Config{
-		Name: name, Pool: "dev", Slots: slots, Dir: t.TempDir(), Types: []runners.Type{b.infra.poolType()}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
+	c.Pool, c.Dir, c.Types, c.Logger = "dev", t.TempDir(), []runners.Type{b.infra.poolType()}, slog.New(slog.NewTextHandler(t.Output(), nil))
+	w, err := consumers.New(conn, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	draining, drain := context.WithCancel(context.Background())
 	stopping, stop := context.WithCancel(context.Background())
-	ready, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- w.Run(draining, stopping, func(consumers.Ready) { close(ready) }) }()
+	ready, ended := make(chan struct{}), make(chan struct{})
+	var result error
+	go func() {
+		defer close(ended)
+		result = w.Run(draining, stopping, func(consumers.Ready) { close(ready) })
+	}()
 	select {
 	case <-ready:
-	case err := <-done:
-		t.Fatalf("worker %s: %v", name, err)
+	case <-ended:
+		t.Fatalf("worker %s: %v", c.Name, result)
 	}
 	killed := false
 	t.Cleanup(func() {
@@ -83,16 +100,16 @@ func (b *bench) worker(t *testing.T, name string, slots int) (drainIt, kill func
 		stop()
 		b.infra.endAll()
 		select {
-		case err := <-done:
-			if err != nil && !killed {
-				t.Errorf("worker %s: %v", name, err)
+		case <-ended:
+			if result != nil && !killed {
+				t.Errorf("worker %s: %v", c.Name, result)
 			}
 		case <-time.After(30 * time.Second):
-			t.Errorf("worker %s did not stop within 30 s", name)
+			t.Errorf("worker %s did not stop within 30 s", c.Name)
 		}
 		nc.Close()
 	})
-	return drain, func() { killed = true; nc.Close() }
+	return &started{Worker: w, nc: nc, drain: drain, stop: stop, kill: func() { killed = true; nc.Close() }, done: ended}
 }
 
 func (i *infrastructure) endAll() {
@@ -134,23 +151,6 @@ func (b *bench) events(t *testing.T, run string) []schemas.RunEvent {
 	return out
 }
 
-// runs waits until the run is recorded as running.
-func (b *bench) runs(t *testing.T, run string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	seen := errors.New("seen")
-	err := b.WatchRun(ctx, run, func(e streams.Recorded) error {
-		if e.State == schemas.Running {
-			return seen
-		}
-		return nil
-	})
-	if !errors.Is(err, seen) {
-		t.Fatalf("run %s is not running within 30 s: %v", run, err)
-	}
-}
-
 // endWhenHeldBy ends the execution once the worker's first event shows that it holds it.
 func (b *bench) endWhenHeldBy(t *testing.T, worker, run string, e *scripted) {
 	_ = b.WatchRun(t.Context(), run, func(ev streams.Recorded) error { // cut short, the run does not end, and its test fails
@@ -170,27 +170,6 @@ func states(events []schemas.RunEvent) (out []string) {
 		out = append(out, s)
 	}
 	return out
-}
-
-func (b *bench) empty(t *testing.T) {
-	t.Helper()
-	pool, err := b.Pool(t.Context(), "dev")
-	if err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for { // the acknowledgement follows the final state
-		st, err := b.QueueStatuses(t.Context(), pool)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st[0].Depth == 0 && st[0].Running == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the queue still holds something: %+v", st[0])
-		}
-	}
 }
 
 func ends(r runners.Result) func(runners.Spec, *scripted) {

@@ -72,6 +72,14 @@ func unsure(err error) bool {
 		errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting)
 }
 
+// Temporary tells whether err may be gone when the same is asked again: NATS has not answered, or elects a leader.
+func Temporary(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.Code == 503
+	}
+	return unsure(err) || errors.Is(err, nats.ErrReconnectBufExceeded)
+}
+
 // unavailable explains an error of a request to JetStream for the one who has to mend it.
 func unavailable(url string, err error) error {
 	switch {

@@ -101,6 +101,15 @@ func (c *Conn) LastEventIn(ctx context.Context, pool, run string) (Recorded, err
 	return c.last(ctx, runEventFilter(pool, "*", run), run)
 }
 
+// EventAt returns the event with that sequence in the log. [ErrNotFound]: there is none.
+func (c *Conn) EventAt(ctx context.Context, sequence uint64) (Recorded, error) {
+	m, err := c.leaderMsg(ctx, EventStream, msgGetRequest{Seq: sequence})
+	if err != nil {
+		return Recorded{}, fmt.Errorf("read event %d of the log: %w", sequence, err)
+	}
+	return recorded(m)
+}
+
 func (c *Conn) last(ctx context.Context, filter, run string) (Recorded, error) {
 	m, err := c.leaderMsg(ctx, EventStream, msgGetRequest{LastFor: filter})
 	if errors.Is(err, ErrNotFound) {
@@ -108,6 +117,10 @@ func (c *Conn) last(ctx context.Context, filter, run string) (Recorded, error) {
 	} else if err != nil {
 		return Recorded{}, fmt.Errorf("read the last event of run %s: %w", run, err)
 	}
+	return recorded(m)
+}
+
+func recorded(m *jetstream.RawStreamMsg) (Recorded, error) {
 	e, err := schemas.DecodeRunEvent(m.Data)
 	if err != nil {
 		return Recorded{}, fmt.Errorf("event %d of the log: %w", m.Sequence, err)

@@ -14,10 +14,10 @@ import (
 )
 
 // Again has the run delivered once more, for the given attempt, no earlier than at: JetStream keeps the request until then,
-// and it holds no slot. It returns once that is stored. Called again for the same run it replaces what waits; one that has
-// been delivered meanwhile is told apart by its attempt.
+// and it holds no slot. It returns once that is stored. Called again for the same attempt it replaces what waits; one that
+// has been delivered meanwhile is told apart by its attempt.
 func (d *Delivery) Again(ctx context.Context, at time.Time, attempt int) error {
-	msg := nats.NewMsg(retrySubject(d.Pool, d.Queue, d.Deployment, d.Run))
+	msg := nats.NewMsg(retrySubject(d.Pool, d.Queue, d.Deployment, d.Run, attempt))
 	msg.Data = d.Body
 	for name, values := range d.msg.Header {
 		if !strings.HasPrefix(name, "Nats-") { // what JetStream adds, and what must not come into force again

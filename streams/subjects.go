@@ -15,12 +15,12 @@ import (
 //	WEIR_POOL_<pool>                                 a work pool's stream
 //	weir.run.<pool>.<queue>.<deployment>             a run request
 //	weir.schedule.<pool>.<queue>.<deployment>.<name> a request due later
-//	weir.schedule.<pool>.<queue>.<deployment>.retry.<run> a run's next attempt
+//	weir.schedule.<pool>.<queue>.<deployment>.retry.<run>.<attempt> a run's next attempt
 //	weir.cancel.<pool>.<run>                         a request to cancel a run
 //	weir.event.run.<pool>.<deployment>.<run>.<state> a run's states
 //	weir.log.<pool>.<deployment>.<run>               a line of a job's output
 //	weir.dead.<pool>.<queue>.<deployment>            a request that could not be accepted
-//	weir.worker.<pool>.<worker>.drain                a request to a worker
+//	weir.worker.<pool>.<worker>.{drain,has}          a request to a worker
 const (
 	EventStream = "WEIR_EVENTS"
 	LogStream   = "WEIR_LOGS"
@@ -86,9 +86,10 @@ func queueSubject(pool, queue string) string { return runPrefix + pool + "." + q
 
 func queueFilter(pool, queue string) string { return runPrefix + pool + "." + queue + ".>" }
 
-// retrySubject is where a run's next attempt waits until it is due. It has one token more than the schedules that people name.
-func retrySubject(pool, queue, deployment, run string) string {
-	return schedulePrefix + pool + "." + queue + "." + deployment + ".retry." + run
+// retrySubject is where a run's next attempt waits until it is due. The attempt is part of it: a schedule that is stored late
+// must not replace that of a later attempt. It has more tokens than the schedules that people name.
+func retrySubject(pool, queue, deployment, run string, attempt int) string {
+	return schedulePrefix + pool + "." + queue + "." + deployment + ".retry." + run + "." + strconv.Itoa(attempt)
 }
 
 func cancelSubject(pool, run string) string { return cancelPrefix + pool + "." + run }

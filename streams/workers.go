@@ -70,14 +70,10 @@ func (c *Conn) Workers(ctx context.Context, pool string) ([]schemas.Worker, erro
 	return out, nil
 }
 
-// Lost is about how many of a pool's requests are in nobody's hands although they were delivered: more are held than the
-// workers that are online say they hold.
+// Lost is about how many of a pool's requests were delivered and are in nobody's hands: more than those whose leases may not
+// have run out yet.
 func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
 	queues, err := c.QueueStatuses(ctx, p)
-	if err != nil {
-		return 0, err
-	}
-	workers, err := c.Workers(ctx, p.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -85,8 +81,76 @@ func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
 	for _, q := range queues {
 		lost += q.Running
 	}
-	for _, w := range workers {
-		lost -= w.Used // an offline worker's is 0
+	entries, err := c.entries(ctx, WorkersBucket, p.Name+".*")
+	if err != nil || len(entries) == 0 {
+		return lost, err
+	}
+	now, err := c.ServerTime(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		var w schemas.Worker
+		if json.Unmarshal(e.Value(), &w) == nil && now.Sub(e.Created()) < p.Lease()+HeartbeatEvery {
+			lost -= w.Used
+		}
 	}
 	return max(lost, 0), nil
+}
+
+// WorkerSeen returns how long ago a worker wrote its record, by the NATS server's clock. [ErrNotFound]: it has none.
+func (c *Conn) WorkerSeen(ctx context.Context, pool, worker string, now time.Time) (time.Duration, error) {
+	m, err := c.leaderMsg(ctx, "KV_"+WorkersBucket, msgGetRequest{LastFor: "$KV." + WorkersBucket + "." + pool + "." + worker})
+	if err == nil && m.Header.Get("KV-Operation") != "" {
+		err = ErrNotFound // it was taken back
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for worker %s: %w", worker, err)
+	}
+	return now.Sub(m.Time), nil
+}
+
+// WatchLosses calls lost, until ctx ends or the watch breaks, for each worker of a pool that has stopped without a word, with
+// the time of its last record by this machine's clock. Nothing is asked again and again: records come as they are written.
+func (c *Conn) WatchLosses(ctx context.Context, pool string, lost func(seen time.Time)) error {
+	kv, err := c.bucket(ctx, WorkersBucket)
+	if err != nil {
+		return err
+	}
+	now, err := c.ServerTime(ctx)
+	if err != nil {
+		return err
+	}
+	ahead := time.Until(now) // the server's clock, seen from here
+	w, err := kv.Watch(ctx, pool+".*")
+	if err != nil {
+		return fmt.Errorf("watch the workers of pool %s: %w", pool, unavailable(c.url, err))
+	}
+	defer w.Stop()
+	seen := map[string]time.Time{}
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return errors.New("the watch ended")
+			case e == nil:
+			case e.Operation() == jetstream.KeyValuePut:
+				seen[e.Key()] = e.Created().Add(-ahead)
+			default:
+				delete(seen, e.Key())
+			}
+		case <-look.C:
+			for worker, at := range seen {
+				if time.Since(at) > OfflineAfter {
+					delete(seen, worker)
+					lost(at)
+				}
+			}
+		}
+	}
 }

@@ -14,6 +14,9 @@ import (
 // DrainSubject is where a worker is asked to drain.
 func DrainSubject(pool, worker string) string { return workerPrefix + pool + "." + worker + ".drain" }
 
+// HasSubject is where a worker is asked whether it has an execution.
+func HasSubject(pool, worker string) string { return workerPrefix + pool + "." + worker + ".has" }
+
 // Draining is a worker's answer when it is asked to drain.
 type Draining struct {
 	Status  schemas.WorkerStatus `json:"status"`
@@ -40,4 +43,19 @@ func (c *Conn) DrainWorker(ctx context.Context, pool, worker string) (Draining, 
 		return d, fmt.Errorf("drain worker %s: read its answer: %w", worker, err)
 	}
 	return d, nil
+}
+
+// What a worker answers on [HasSubject].
+const (
+	HasIt    = "yes"
+	HasItNot = "no"
+)
+
+// Lacks asks a worker whether it has an execution, and tells whether it says that it has not. A worker that does not answer may
+// have it.
+func (c *Conn) Lacks(ctx context.Context, pool, worker, execution string) bool {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout/5)
+	defer cancel()
+	m, err := c.NC.RequestWithContext(ctx, HasSubject(pool, worker), []byte(execution))
+	return err == nil && string(m.Data) == HasItNot
 }

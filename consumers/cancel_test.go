@@ -1,0 +1,233 @@
+package consumers_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-run/weir/consumers"
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+func (b *bench) cancel(t *testing.T, run string) schemas.RunEvent {
+	t.Helper()
+	e, err := consumers.Cancel(t.Context(), b.Conn, "dev", run, "wrong date")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestCancel_ofAWaitingRunRemovesItsRequest(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	run := b.request(t, "")
+	if e := b.cancel(t, run); e.State != schemas.Cancelled {
+		t.Fatalf("got %s, want cancelled", e.State)
+	}
+	b.empty(t)
+	b.worker(t, "w1", 1)
+	next := b.request(t, "")
+	<-b.infra.began
+	if got := b.infra.started(); len(got) != 1 || got[0] != next+".1" {
+		t.Errorf("got %v started, want only %s", got, next)
+	}
+	if got, want := states(b.events(t, run)), []string{"cancelled 0 cancel_requested"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestCancel_ofAWaitingRunThatWasNamed(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	b.request(t, "")
+	if _, err := b.Submit(t.Context(), streams.Request{Pool: "dev", Deployment: "hello", RunID: "nightly"}); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.cancel(t, "nightly"); e.State != schemas.Cancelled {
+		t.Fatalf("got %s, want cancelled", e.State)
+	}
+	if _, err := b.Request(t.Context(), "dev", "nightly"); !errors.Is(err, streams.ErrNotFound) {
+		t.Errorf("the request is still there: %v", err)
+	}
+}
+
+func TestCancel_ofARunningRunStopsItsExecution(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	b.runs(t, run)
+	if e := b.cancel(t, run); e.State != schemas.Cancelling {
+		t.Fatalf("got %s, want cancelling", e.State)
+	}
+	events := b.events(t, run)
+	want := []string{"pending 1", "running 1", "cancelling 1 cancel_requested", "cancelled 1 cancel_requested"}
+	if got := states(events); !cmp.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	if last := events[3]; last.Signal != "SIGTERM" || !strings.Contains(events[2].Message, "wrong date") || events[2].Worker != "w1" {
+		t.Errorf("got %+v after %+v", last, events[2])
+	}
+	b.empty(t)
+}
+
+// Where a request on the subject is all there is: nobody calls a function of Weir's.
+func TestCancel_byAMessageAlone(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	b.worker(t, "w1", 1)
+	running, waiting := b.request(t, ""), b.request(t, "")
+	b.runs(t, running)
+	for _, run := range []string{waiting, running, "dev-99", running} {
+		if err := b.NC.Publish("weir.cancel.dev."+run, []byte("enough")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for run, want := range map[string]string{running: "cancelled 1 cancel_requested", waiting: "cancelled 0 cancel_requested"} {
+		events := states(b.events(t, run))
+		if got := events[len(events)-1]; got != want {
+			t.Errorf("run %s: got %s, want %s", run, got, want)
+		}
+	}
+	b.empty(t)
+}
+
+func TestCancel_ofARunThatHasEndedSaysSo(t *testing.T) {
+	b := newBench(t, time.Minute, ends(runners.Result{}))
+	b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	b.events(t, run)
+	if _, err := consumers.Cancel(t.Context(), b.Conn, "dev", run, ""); !errors.Is(err, consumers.ErrFinal) {
+		t.Errorf("got %v, want that the run has ended", err)
+	}
+	if _, err := consumers.Cancel(t.Context(), b.Conn, "dev", "dev-77", ""); !errors.Is(err, streams.ErrNotFound) {
+		t.Errorf("got %v, want not found", err)
+	}
+	if got := states(b.events(t, run)); got[len(got)-1] != "completed 1" {
+		t.Errorf("got %v, want the completed run as it was", got)
+	}
+}
+
+func TestCancel_ofARetryingRunStartsNoOther(t *testing.T) {
+	b := newBench(t, time.Minute, ends(runners.Result{ExitCode: 1}))
+	b.worker(t, "w1", 1)
+	run := b.request(t, `{"retries": {"max": 3, "backoff": "1h"}}`)
+	b.reaches(t, run, schemas.Retrying)
+	if e := b.cancel(t, run); e.State != schemas.Cancelled {
+		t.Fatalf("got %s, want cancelled", e.State)
+	}
+	if got, want := states(b.events(t, run)), []string{"pending 1", "running 1", "retrying 1 exit_code", "cancelled 1 cancel_requested"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	b.empty(t)
+	if _, err := b.Request(t.Context(), "dev", run); !errors.Is(err, streams.ErrNotFound) {
+		t.Errorf("its next attempt still waits: %v", err)
+	}
+}
+
+// The owner is gone when the cancel comes: whoever inherits the run carries it out.
+func TestCancel_isCarriedOutByWhoeverInheritsTheRun(t *testing.T) {
+	for _, lives := range []bool{true, false} {
+		b := newBench(t, time.Second, nil)
+		_, kill := b.worker(t, "w1", 1)
+		run := b.request(t, "")
+		b.runs(t, run)
+		kill()
+		if !lives {
+			b.infra.lose(run + ".1")
+		}
+		b.cancel(t, run)
+		b.worker(t, "w2", 1)
+		events := b.events(t, run)
+		if last := events[len(events)-1]; last.State != schemas.Cancelled || last.Worker != "w2" {
+			t.Errorf("execution lives: %v: got %v, want it cancelled by w2", lives, states(events))
+		}
+		if got := b.infra.started(); len(got) != 1 {
+			t.Errorf("got %v started, want one attempt", got)
+		}
+	}
+}
+
+// The hint passes the owner by: its connection is away while the cancel is recorded.
+func TestCancel_isHeededAfterAReconnect(t *testing.T) {
+	b := newBench(t, 2*time.Second, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	b.runs(t, run)
+	b.deaf(t, w.nc)
+	b.cancel(t, run)
+	events := b.events(t, run)
+	if got := states(events); got[len(got)-1] != "cancelled 1 cancel_requested" {
+		t.Errorf("got %v, want it cancelled", got)
+	}
+}
+
+// 10,000 cancels, each at the moment of a claim: nothing starts after cancelled, and every run ends.
+func TestCancel_racesWithClaims(t *testing.T) {
+	const runs, racers = 10_000, 8
+	if testing.Short() {
+		t.Skip("10,000 races take some seconds")
+	}
+	var startedLate atomic.Int32
+	var order sync.Map // run → true once it is cancelled, as the log has it
+	b := newBench(t, time.Minute, func(s runners.Spec, _ *scripted) {
+		if _, done := order.Load(s.Run); done {
+			startedLate.Add(1)
+		}
+	})
+	for _, name := range []string{"w1", "w2"} {
+		b.worker(t, name, 50)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	watching := make(chan error, 1)
+	final := make(chan string, runs)
+	go func() {
+		watching <- b.WatchRuns(ctx, streams.Filter{Pool: "dev"}, func(e streams.Recorded) error {
+			if _, done := order.Load(e.Run); done {
+				startedLate.Add(1)
+			}
+			if e.State.Final() {
+				order.Store(e.Run, true)
+				final <- e.Run
+			}
+			return nil
+		})
+	}()
+	var wg sync.WaitGroup
+	for range racers {
+		wg.Go(func() {
+			for range runs / racers {
+				r, err := b.Submit(t.Context(), streams.Request{Pool: "dev", Deployment: "hello"})
+				if err == nil {
+					_, err = consumers.Cancel(t.Context(), b.Conn, "dev", r.Run, "")
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for range runs {
+		select {
+		case <-final:
+		case <-time.After(30 * time.Second):
+			t.Fatal("not every run ended within 30 s of the last cancel")
+		}
+	}
+	stop()
+	if err := <-watching; err != nil {
+		t.Fatal(err)
+	}
+	if n := startedLate.Load(); n > 0 {
+		t.Errorf("%d things happened to runs that were cancelled", n)
+	}
+	t.Logf("%d of %d runs were claimed before they were cancelled", len(b.infra.started()), runs)
+	b.empty(t)
+}

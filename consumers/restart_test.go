@@ -1,0 +1,240 @@
+package consumers_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-run/weir/consumers"
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+)
+
+// A worker that is killed and started again under its name, twenty times: one attempt, one execution, and the request is
+// never delivered to another worker that waits for it.
+func TestRestart_goesOnWithWhatWasLeft(t *testing.T) {
+	const ackWait = 2 * time.Second
+	b := newBench(t, ackWait, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	b.runs(t, run)
+	execution := <-b.infra.began
+	b.worker(t, "w2", 1)
+	for range 20 {
+		w.kill()
+		w = b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	}
+	b.quiet(t, 2*ackWait)
+	execution.end(runners.Result{})
+	events := b.events(t, run)
+	for _, e := range events {
+		if e.Attempt != 1 || e.Worker != "w1" {
+			t.Fatalf("got %s in attempt %d by %s, want one attempt by w1", e.State, e.Attempt, e.Worker)
+		}
+	}
+	if last := events[len(events)-1]; last.State != schemas.Completed {
+		t.Errorf("got %s, want completed", last.State)
+	}
+	if got, want := b.infra.started(), []string{run + ".1"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v started, want %v", got, want)
+	}
+	b.empty(t)
+}
+
+// What ended while there was no worker is reported by the next one.
+func TestRestart_reportsWhatEndedMeanwhile(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	b.runs(t, run)
+	w.kill()
+	(<-b.infra.began).end(runners.Result{ExitCode: 3})
+	b.worker(t, "w1", 1)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Failed || *last.ExitCode != 3 || last.Attempt != 1 {
+		t.Errorf("got %v, want failed with exit code 3 in attempt 1", states(events))
+	}
+	b.empty(t)
+}
+
+// An execution of an attempt that another worker has gone on from is not taken back.
+func TestRestart_leavesWhatOthersHaveTaken(t *testing.T) {
+	b := newBench(t, time.Second, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	b.runs(t, run)
+	w.kill()
+	b.worker(t, "w2", 1)
+	b.heldBy(t, run, "w2")
+	b.worker(t, "w1", 1)
+	(<-b.infra.began).end(runners.Result{})
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Completed || last.Worker != "w2" || last.Attempt != 1 {
+		t.Errorf("got %v by %s, want completed by w2", states(events), last.Worker)
+	}
+}
+
+func TestRestart_goesOnWithACancel(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	b.runs(t, run)
+	w.kill()
+	b.cancel(t, run)
+	b.worker(t, "w1", 1)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Cancelled || last.Attempt != 1 {
+		t.Errorf("got %v, want cancelled", states(events))
+	}
+	b.empty(t)
+}
+
+// The timeout counts from the start of the attempt, whoever holds it.
+func TestRestart_keepsTheDeadline(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, `{"timeout": "1500ms"}`)
+	b.runs(t, run)
+	w.kill()
+	b.worker(t, "w1", 1)
+	events := b.events(t, run)
+	last := events[len(events)-1]
+	if last.State != schemas.Failed || last.Reason != schemas.ReasonTimedOut {
+		t.Fatalf("got %v, want timed_out", states(events))
+	}
+	if took := last.Time.Sub(*last.Started); took > 3*time.Second {
+		t.Errorf("the run ended %s after its start, want about 1.5s", took)
+	}
+}
+
+func TestWorker_takesOneRunAndEnds(t *testing.T) {
+	b := newBench(t, time.Minute, ends(runners.Result{}))
+	first, second := b.request(t, ""), b.request(t, "")
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1, Once: true})
+	b.events(t, first)
+	b.ended(t, w)
+	if _, err := b.Request(t.Context(), "dev", second); err != nil {
+		t.Errorf("the second request is not there any more: %v", err)
+	}
+	if got := b.infra.started(); len(got) != 1 {
+		t.Errorf("got %v started, want one", got)
+	}
+}
+
+func TestWorker_endsWhenItHasBeenIdle(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 2, IdleExit: 300 * time.Millisecond})
+	run := b.request(t, "")
+	b.runs(t, run)
+	select {
+	case <-w.done:
+		t.Fatal("the worker ended with a run in its hands")
+	case <-time.After(time.Second): // longer than it may idle
+	}
+	(<-b.infra.began).end(runners.Result{})
+	b.events(t, run)
+	b.ended(t, w)
+}
+
+func TestWorker_drainsWhenItIsAskedTo(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 2})
+	run := b.request(t, "")
+	b.runs(t, run)
+	answer, err := b.DrainWorker(t.Context(), "dev", "w1")
+	if err != nil || answer.Running != 1 || answer.Status != schemas.WorkerDraining {
+		t.Fatalf("got %+v, %v, want draining with 1 run", answer, err)
+	}
+	b.status(t, "w1", schemas.WorkerDraining)
+	waiting := b.request(t, "")
+	(<-b.infra.began).end(runners.Result{})
+	b.events(t, run)
+	b.ended(t, w)
+	if _, err := b.Request(t.Context(), "dev", waiting); err != nil {
+		t.Errorf("the request that came after is gone: %v", err)
+	}
+	if _, err := b.DrainWorker(t.Context(), "dev", "w1"); err == nil {
+		t.Error("got no error for a worker that has ended")
+	}
+}
+
+// A drain that takes too long hands the run back: the next worker starts it again, and it is no crash.
+func TestWorker_handsBackWhatADrainCannotWaitFor(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1, DrainTimeout: 200 * time.Millisecond})
+	run := b.request(t, "")
+	b.runs(t, run)
+	w.drain()
+	b.ended(t, w)
+	b.worker(t, "w2", 1)
+	<-b.infra.began
+	(<-b.infra.began).end(runners.Result{})
+	events := b.events(t, run)
+	last := events[len(events)-1]
+	if last.State != schemas.Completed || last.Attempt != 2 || last.Crashes != 0 || last.Worker != "w2" {
+		t.Errorf("got %v with %d crashes, want completed by w2 in attempt 2 without a crash", states(events), last.Crashes)
+	}
+}
+
+func TestWorker_recoversLostRunsWhileThePoolIsPaused(t *testing.T) {
+	b := newBench(t, time.Second, nil)
+	_, kill := b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	b.runs(t, run)
+	b.worker(t, "w2", 1)
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Paused = true
+	if _, err := b.UpdatePool(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	b.pulls(t, 0)
+	waiting := b.request(t, "")
+	b.infra.lose(run + ".1")
+	kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	<-b.infra.began
+	select {
+	case again := <-b.infra.began:
+		if again.spec.Run != run || again.spec.Attempt != 2 {
+			t.Fatalf("got %s started, want attempt 2 of %s", again.spec.Name, run)
+		}
+		again.end(runners.Result{})
+	case <-ctx.Done():
+		t.Fatal("the lost run is not started again within 30 s")
+	}
+	b.events(t, run)
+	if _, err := b.Request(t.Context(), "dev", waiting); err != nil {
+		t.Errorf("the waiting request is gone: %v", err)
+	}
+}
+
+// A redelivery does not prove that the lease has run out: whoever gives a request back late makes one. The second worker,
+// whose infrastructure does not have the execution, leaves the run to its owner.
+func TestRun_isNotTakenFromAnOwnerThatLives(t *testing.T) {
+	const ackWait = time.Second
+	b := newBench(t, ackWait, nil)
+	b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	b.runs(t, run)
+	execution := <-b.infra.began
+	other := &bench{Conn: b.Conn, server: b.server, infra: newInfrastructure(nil)}
+	other.worker(t, "w2", 1)
+	for range 15 { // for three ack waits
+		if err := b.NC.Publish("$JS.ACK.WEIR_POOL_dev.default.1.1.1.0.0", []byte("-NAK")); err != nil {
+			t.Fatal(err)
+		}
+		other.quiet(t, ackWait/5)
+	}
+	execution.end(runners.Result{})
+	events := b.events(t, run)
+	if got, want := states(events), []string{"pending 1", "running 1", "completed 1"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	b.empty(t)
+}
