@@ -1,0 +1,113 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-run/weir/bench/torture/history"
+	"github.com/weir-run/weir/streams"
+)
+
+// waitingAtMost is how many runs may be on their way before no more are asked for: a backlog would only make the end longer.
+const waitingAtMost = 40
+
+// requests publishes run requests and writes down which were acknowledged.
+type requests struct {
+	conn     *streams.Conn
+	recorder *recorder
+	file     *history.Writer
+	random   *rand.Rand
+	seed     uint64
+	wg       sync.WaitGroup
+
+	acknowledged atomic.Int64
+
+	mu   sync.Mutex
+	open map[string]bool // acknowledged runs of which no final state has come; under mu
+}
+
+func newRequests(s *system, r *recorder, seed uint64) (*requests, error) {
+	w, err := history.Append(filepath.Join(s.dir, history.RequestsFile))
+	return &requests{conn: s.conn, recorder: r, file: w, seed: seed, random: rand.New(rand.NewPCG(seed, 1)), open: map[string]bool{}}, err
+}
+
+// run publishes until ctx ends, and returns when it knows of every request what became of it.
+func (q *requests) run(ctx context.Context) {
+	defer q.wg.Wait()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Duration(q.random.Int64N(int64(300 * time.Millisecond)))):
+		}
+		if q.unfinished() >= waitingAtMost {
+			continue
+		}
+		d := q.choose()
+		request := streams.Request{Pool: pool, Deployment: d.name}
+		twice := false
+		if q.random.IntN(3) == 0 { // a run that has a name, asked for by two at once now and then
+			request.RunID, twice = fmt.Sprintf("named-%d-%d", q.seed, n), q.random.IntN(2) == 0
+		}
+		q.wg.Go(func() { q.publish(request) })
+		if twice {
+			q.wg.Go(func() { q.publish(request) })
+		}
+	}
+}
+
+func (q *requests) choose() deployment {
+	sum := 0
+	for _, d := range deployments {
+		sum += d.weight
+	}
+	at := q.random.IntN(sum)
+	for _, d := range deployments {
+		if at -= d.weight; at < 0 {
+			return d
+		}
+	}
+	return deployments[0]
+}
+
+// publish asks for a run. One that has a name is asked for again until it is acknowledged; of others it is not known whether
+// an unacknowledged request was stored.
+func (q *requests) publish(request streams.Request) {
+	for try := 0; ; try++ {
+		got, err := q.conn.Submit(context.Background(), request)
+		line := history.Request{Run: request.RunID, Deployment: request.Deployment, Acknowledged: err == nil, At: history.Clock()}
+		if err == nil {
+			line.Run = got.Run
+			q.mu.Lock()
+			q.open[got.Run] = true
+			q.mu.Unlock()
+			q.acknowledged.Add(1)
+		}
+		if writeErr := q.file.Write(line); writeErr != nil {
+			panic(writeErr) // without it the history is worth nothing
+		}
+		if err == nil || request.RunID == "" || try == 30 {
+			return
+		}
+		time.Sleep(200 * time.Millisecond) // between two tries
+	}
+}
+
+// unfinished counts the acknowledged runs of which no final state has come.
+func (q *requests) unfinished() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for run := range q.open {
+		if q.recorder.state(run).Final() {
+			delete(q.open, run)
+		}
+	}
+	return len(q.open)
+}
