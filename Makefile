@@ -11,6 +11,9 @@ UP   ?=
 # What test and test-integration look at, and how long each fuzz target runs.
 PKG      ?= ./...
 FUZZTIME ?= 10s
+# How long make torture breaks things, and from which seed: the same things again with the same one.
+MINUTES ?= 3
+SEED    ?= 0
 # The Go vulnerability database; file:///path for a copy of it.
 VULNDB ?= https://vuln.go.dev
 
@@ -21,7 +24,7 @@ NATS_CLI  = WEIR_NATS_CLI=$(abspath $(TOOLS))/nats
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-integration lint vuln fuzz bench generate verify cross clean
+.PHONY: help build run test test-integration lint vuln fuzz bench torture torture-broken generate verify cross clean
 
 help: ## Print this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -56,6 +59,13 @@ fuzz: ## Run each fuzz target for FUZZTIME
 
 bench: ## Measure against this machine's own ceilings; BENCH="-only up,latency" measures less
 	$(GO) run ./bench $(BENCH)
+
+torture: ## Break everything while runs go on, MINUTES long, and prove that every promise held
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/torture ./bench/torture
+	$(BIN)/torture -minutes $(MINUTES) -seed $(SEED) $(TORTURE)
+
+torture-broken: ## Check that torture's proof sees it when a promise is taken out of the code
+	WEIR_TORTURE=1 $(GO) test -count=1 -timeout 10m ./bench/torture/
 
 generate: ## Write the generated files
 	$(GO) generate ./...

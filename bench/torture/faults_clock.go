@@ -19,7 +19,7 @@ func wrong(r *rand.Rand) time.Duration {
 	if r.IntN(2) == 0 {
 		d = -d
 	}
-	return d.Round(time.Millisecond)
+	return d
 }
 
 func wrongClient(ctx context.Context, r *rand.Rand, n *nemesis) error {

@@ -140,7 +140,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
-	return from + time.Duration(r.Int64N(int64(to-from)+1))
+	return (from + time.Duration(r.Int64N(int64(to-from)+1))).Round(time.Millisecond)
 }
 
 func pick[T any](r *rand.Rand, all []T) T { return all[r.IntN(len(all))] }
