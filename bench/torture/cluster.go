@@ -63,7 +63,7 @@ func newCluster(dir, natsServer string, n int, withDisk bool) (nodes []*node, er
 			if other == n {
 				continue
 			}
-			k, err := openLink(n.name+"→"+other.name, freeAddress(), other.cluster)
+			k, err := openLink(other.cluster)
 			if err != nil {
 				return nil, err
 			}
@@ -94,11 +94,11 @@ func urls(nodes []*node) string {
 // A line is a client's network: a link to each node.
 type line []*link
 
-// openLine makes the links of the named client.
-func openLine(name string, nodes []*node) (line, error) {
+// openLine makes a client's links.
+func openLine(nodes []*node) (line, error) {
 	var all line
 	for _, n := range nodes {
-		k, err := openLink(name+"→"+n.name, freeAddress(), n.client)
+		k, err := openLink(n.client)
 		if err != nil {
 			return nil, err
 		}

@@ -36,9 +36,17 @@ type fault struct {
 	do     func(context.Context, *rand.Rand, *nemesis) error
 }
 
-// lanes are all that is broken, by what it is done to.
-var lanes = map[string][]fault{
-	"worker": workerFaults, "server": serverFaults, "nats": natsFaults, "network": networkFaults, "clock": clockFaults,
+// lanes are all that is broken, by what it is done to. Between two faults of a lane there is a pause: a cluster that is never
+// whole for long enough to elect its leaders makes no progress, and so tests little.
+var lanes = map[string]lane{
+	"worker": {4 * time.Second, workerFaults}, "server": {8 * time.Second, serverFaults}, "nats": {16 * time.Second, natsFaults},
+	"network": {10 * time.Second, networkFaults}, "clock": {8 * time.Second, clockFaults},
+}
+
+// A lane is one kind of fault after another.
+type lane struct {
+	pause  time.Duration // at most, between two of them
+	faults []fault
 }
 
 func laneNames() []string {
@@ -58,7 +66,7 @@ func (n *nemesis) run(ctx context.Context, seed uint64, only []string) error {
 		if len(only) > 0 && !slices.Contains(only, name) {
 			continue
 		}
-		wg.Go(func() { errs <- n.lane(ctx, rand.New(rand.NewPCG(seed, uint64(100+i))), lanes[name]) })
+		wg.Go(func() { errs <- n.follow(ctx, rand.New(rand.NewPCG(seed, uint64(100+i))), lanes[name]) })
 	}
 	wg.Wait()
 	close(errs)
@@ -70,13 +78,13 @@ func (n *nemesis) run(ctx context.Context, seed uint64, only []string) error {
 	return nil
 }
 
-func (n *nemesis) lane(ctx context.Context, r *rand.Rand, faults []fault) error {
+func (n *nemesis) follow(ctx context.Context, r *rand.Rand, l lane) error {
 	for {
-		pause(ctx, between(r, 500*time.Millisecond, 4*time.Second))
+		pause(ctx, between(r, l.pause/8, l.pause))
 		if ctx.Err() != nil {
 			return nil
 		}
-		f := choose(r, faults)
+		f := choose(r, l.faults)
 		n.mu.Lock()
 		n.counts[f.name]++
 		n.mu.Unlock()

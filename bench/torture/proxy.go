@@ -11,7 +11,6 @@ import (
 // A link is a TCP proxy on loopback that stands for the network between one program and one NATS node. Cut, it keeps
 // connections open and passes nothing on, as a network does that drops packets; what was sent arrives when it is healed.
 type link struct {
-	name     string
 	listener net.Listener
 	target   string
 	wg       sync.WaitGroup
@@ -24,13 +23,13 @@ type link struct {
 	closed bool              // under mu
 }
 
-// openLink listens on address (port 0: a free one) for connections to target.
-func openLink(name, address, target string) (*link, error) {
-	l, err := net.Listen("tcp", address)
+// openLink listens on a free port for connections to target.
+func openLink(target string) (*link, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	k := &link{name: name, listener: l, target: target, conns: map[net.Conn]bool{}}
+	k := &link{listener: l, target: target, conns: map[net.Conn]bool{}}
 	k.healed = sync.NewCond(&k.mu)
 	k.wg.Go(k.accept)
 	return k, nil

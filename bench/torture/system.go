@@ -109,7 +109,7 @@ func (s *system) deploy(ctx context.Context, replicas int) (err error) {
 
 // newWorker makes a worker of that name. Nothing runs yet.
 func (s *system) newWorker(name string, withDisk bool) (*client, error) {
-	l, err := openLine(name, s.nodes)
+	l, err := openLine(s.nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (s *system) workers() []*client {
 
 // addServer starts a weir server on the cluster.
 func (s *system) addServer() error {
-	l, err := openLine("server", s.nodes)
+	l, err := openLine(s.nodes)
 	if err != nil {
 		return err
 	}
