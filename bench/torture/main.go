@@ -165,7 +165,7 @@ func torture(ctx context.Context, o options, b binaries, dir string, out io.Writ
 
 	broken, mended := context.WithTimeout(ctx, time.Duration(o.minutes*float64(time.Minute)))
 	defer mended()
-	n := &nemesis{system: s, recorder: r, out: out, began: time.Now(), counts: map[string]int{}}
+	n := &nemesis{system: s, requests: q, out: out, began: time.Now(), counts: map[string]int{}}
 	background.Go(func() { q.run(broken) })
 	if err := n.run(broken, o.seed, o.only); err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // each other; no two of them touch the same thing of the same program. What a lane does follows from the seed alone.
 type nemesis struct {
 	*system
-	recorder *recorder
+	requests *requests
 	out      io.Writer
 	began    time.Time
 
@@ -41,6 +41,7 @@ type fault struct {
 var lanes = map[string]lane{
 	"worker": {4 * time.Second, workerFaults}, "server": {8 * time.Second, serverFaults}, "nats": {16 * time.Second, natsFaults},
 	"network": {10 * time.Second, networkFaults}, "clock": {8 * time.Second, clockFaults},
+	"cancel": {2 * time.Second, cancelFaults},
 }
 
 // A lane is one kind of fault after another.

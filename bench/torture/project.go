@@ -23,6 +23,7 @@ var deployments = []deployment{
 	{"family", 10, nil, "-from 1s -to 8s -children 2"},
 	{"chatty", 6, nil, "-from 1s -to 3s -lines 200"},
 	{"failing", 6, nil, "-from 100ms -to 1s -fail 7 -failures 99"},
+	{"flaky", 8, []string{"retries: {max: 3, backoff: 1s, factor: 2, jitter: 0.2}"}, "-from 100ms -to 2s -fail 75 -failures 2"},
 	{"crashing", 4, nil, "-from 100ms -to 2s -crash"},
 	{"endless", 4, []string{"timeout: 4s", "grace: 1s"}, "-from 1m -to 1m"},
 	{"hurried", 4, []string{"expires_after: 5s"}, "-from 100ms -to 1s"},

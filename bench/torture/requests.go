@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +25,7 @@ type requests struct {
 	conn     *streams.Conn
 	recorder *recorder
 	file     *history.Writer
+	cancels  *history.Writer
 	random   *rand.Rand
 	seed     uint64
 	wg       sync.WaitGroup
@@ -35,7 +38,11 @@ type requests struct {
 
 func newRequests(s *system, r *recorder, seed uint64) (*requests, error) {
 	w, err := history.Append(filepath.Join(s.dir, history.RequestsFile))
-	return &requests{conn: s.conn, recorder: r, file: w, seed: seed, random: rand.New(rand.NewPCG(seed, 1)), open: map[string]bool{}}, err
+	if err != nil {
+		return nil, err
+	}
+	c, err := history.Append(filepath.Join(s.dir, history.CancelsFile))
+	return &requests{conn: s.conn, recorder: r, file: w, cancels: c, seed: seed, random: rand.New(rand.NewPCG(seed, 1)), open: map[string]bool{}}, err
 }
 
 // run publishes until ctx ends, and returns when it knows of every request what became of it.
@@ -110,4 +117,22 @@ func (q *requests) unfinished() int {
 		}
 	}
 	return len(q.open)
+}
+
+// any is one of the acknowledged runs of which no final state had come when it was last looked, or empty: there is none.
+func (q *requests) any(r *rand.Rand) string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := slices.Sorted(maps.Keys(q.open))
+	if len(all) == 0 {
+		return ""
+	}
+	return pick(r, all)
+}
+
+// cancel asks for the cancel of a run, once.
+func (q *requests) cancel(run string) error {
+	line := history.Cancel{Run: run, At: history.Clock()}
+	line.Acknowledged = q.conn.RequestCancel(context.Background(), pool, run, "torture") == nil
+	return q.cancels.Write(line)
 }

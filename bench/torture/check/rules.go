@@ -33,6 +33,7 @@ var rules = []rule{
 	{"every event names the one before it", linked},
 	{"attempts count up by one", counted},
 	{"an end is recorded as the job told it", truthful},
+	{"a run is cancelled only when somebody asked for it", asked},
 	{"an event that was seen stays in the log", kept},
 	{"no slot, lease, request or process is left over", clean},
 }
@@ -189,6 +190,26 @@ func truthful(s *story) (checked int, all []violation) {
 		}
 		if !told {
 			all = append(all, broken(r, "run %s is %s with exit code %d, and no execution of attempt %d wrote that it ended so", r.id, e.State, want, e.Attempt))
+		}
+	}
+	return checked, all
+}
+
+// asked looks at every event that speaks of a cancel. A request that was not acknowledged may have arrived all the same.
+func asked(s *story) (checked int, all []violation) {
+	wanted := map[string]bool{}
+	for _, c := range s.Cancels {
+		wanted[c.Run] = true
+	}
+	for _, r := range s.ordered() {
+		for _, e := range r.events {
+			if e.Event.State != schemas.Cancelling && e.Event.State != schemas.Cancelled {
+				continue
+			}
+			checked++
+			if !wanted[r.id] {
+				all = append(all, broken(r, "run %s: event %d is %s, and nobody asked for a cancel", r.id, e.Log, e.Event.State))
+			}
 		}
 	}
 	return checked, all

@@ -25,13 +25,17 @@ func process(attempt int, worker, execution string, from, to, code int) history.
 	}
 }
 
-// good is a history of a run whose first worker is lost: its second attempt completes.
+// good is a history of a run whose first worker is lost and whose second attempt completes, and of one that is cancelled
+// before it starts.
 func good() history.History {
+	cancelled := event(3, schemas.Cancelled, 0, "")
+	cancelled.Event.Run = "c"
 	return history.History{
-		Requests: []history.Request{{Run: "r", Deployment: "d", Acknowledged: true}},
+		Requests: []history.Request{{Run: "r", Deployment: "d", Acknowledged: true}, {Run: "c", Deployment: "d", Acknowledged: true}},
+		Cancels:  []history.Cancel{{Run: "c", Acknowledged: true}},
 		Events: []history.Event{
 			event(1, schemas.Pending, 1, "a"), event(2, schemas.Running, 1, "a"), event(11, schemas.Retrying, 1, "b"),
-			event(12, schemas.Pending, 2, "b"), event(13, schemas.Running, 2, "b"), event(20, schemas.Completed, 2, "b"),
+			event(12, schemas.Pending, 2, "b"), event(13, schemas.Running, 2, "b"), event(20, schemas.Completed, 2, "b"), cancelled,
 		},
 		Processes: []history.Process{process(1, "a", "x", 2, 9, -1), process(2, "b", "y", 13, 19, 0)},
 		End: history.End{
@@ -43,10 +47,10 @@ func good() history.History {
 
 // watched makes a history whole that a test has changed: each event names the one before it and was seen when it was stored.
 func watched(h history.History) history.History {
-	last := uint64(0)
+	last := map[string]uint64{}
 	for i := range h.Events {
 		e := &h.Events[i]
-		e.Event.Previous, last = last, e.Log
+		e.Event.Previous, last[e.Event.Run] = last[e.Event.Run], e.Log
 		h.Seen = append(h.Seen, history.Seen{Sequence: e.Log, Run: e.Event.Run, State: e.Event.State, At: int64(e.Log) / 10 * second})
 	}
 	return h
@@ -155,6 +159,10 @@ func TestRules_eachRefusesItsBadHistory(t *testing.T) {
 				code := 7
 				h.Events[5].Event.State, h.Events[5].Event.Reason, h.Events[5].Event.ExitCode = schemas.Failed, schemas.ReasonExitCode, &code
 			}, nil,
+		},
+		{
+			"cancelled by nobody", "a run is cancelled only when somebody asked for it", "event 200 is cancelled, and nobody asked for a cancel",
+			func(h *history.History) { h.Events[5].Event.State = schemas.Cancelled }, nil,
 		},
 		{
 			"event gone", "an event that was seen stays in the log", "event 110, run r is retrying, was seen and is not in the log any more",

@@ -108,8 +108,8 @@ func (s *story) counts() string {
 		}
 	}
 	return fmt.Sprintf("%d acknowledged runs, %d events, %d attempts (%d runs took more than one), %d executions with %d processes; "+
-		"%d completed, %d failed, %d crashed, %d cancelled", acknowledged, len(s.Events), attempts, again, executions, len(s.Processes),
-		states[schemas.Completed], states[schemas.Failed], states[schemas.Crashed], states[schemas.Cancelled])
+		"%d completed, %d failed, %d crashed, %d cancelled of %d asked", acknowledged, len(s.Events), attempts, again, executions, len(s.Processes),
+		states[schemas.Completed], states[schemas.Failed], states[schemas.Crashed], states[schemas.Cancelled], len(s.Cancels))
 }
 
 // print shows what is known of the run.

@@ -11,6 +11,7 @@ import (
 // The files of a history, in its folder.
 const (
 	RequestsFile = "requests.jsonl" // every request, with its acknowledgement if there was one
+	CancelsFile  = "cancels.jsonl"  // every cancel that was asked for
 	SeenFile     = "seen.jsonl"     // events as they came, with the time of their arrival
 	EventsFile   = "events.jsonl"   // the event log as it was in the end
 	EndFile      = "end.json"       // what was left when all was settled
@@ -21,6 +22,7 @@ const (
 // nobody sets.
 type History struct {
 	Requests  []Request
+	Cancels   []Cancel
 	Seen      []Seen
 	Events    []Event
 	Processes []Process
@@ -33,6 +35,13 @@ type Request struct {
 	Deployment   string `json:"deployment"`
 	Acknowledged bool   `json:"acknowledged"`
 	At           int64  `json:"at"`
+}
+
+// Cancel is a line of CancelsFile.
+type Cancel struct {
+	Run          string `json:"run"`
+	Acknowledged bool   `json:"acknowledged"`
+	At           int64  `json:"at"` // when it was asked for
 }
 
 // Seen is a line of SeenFile: that an event was in the log at that time at the latest.

@@ -18,6 +18,10 @@ func Read(dir string) (History, error) {
 	if err != nil {
 		return h, err
 	}
+	cancels, err := lines[Cancel](filepath.Join(dir, CancelsFile))
+	if err != nil {
+		return h, err
+	}
 	seen, err := lines[Seen](filepath.Join(dir, SeenFile))
 	if err != nil {
 		return h, err
@@ -30,7 +34,7 @@ func Read(dir string) (History, error) {
 	if err != nil {
 		return h, fmt.Errorf("read what was left in the end: %w", err)
 	}
-	h = History{Requests: requests, Seen: seen, Events: events}
+	h = History{Requests: requests, Cancels: cancels, Seen: seen, Events: events}
 	if err := json.Unmarshal(end, &h.End); err != nil {
 		return h, fmt.Errorf("read what was left in the end: %w", err)
 	}
