@@ -21,7 +21,7 @@ var workerFaults = []fault{
 	{"kill all workers", 2, false, killAllWorkers},
 	{"fill a worker's disk", 2, false, fillWorkerDisk},
 	// A frozen supervisor cannot end its jobs when their leases run out, so this is only fair while its worker renews them.
-	{"freeze supervisor", 2, true, freezeSupervisor},
+	{"freeze supervisor", 1, true, freezeSupervisor},
 }
 
 // away is how long something that was killed stays away: now and then longer than a lease.

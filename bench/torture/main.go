@@ -170,6 +170,11 @@ func torture(ctx context.Context, o options, b binaries, dir string, out io.Writ
 	if err := n.run(broken, o.seed, o.only); err != nil {
 		return err
 	}
+	for _, c := range s.clients() { // one that has ended by itself comes back, as under a service manager
+		if err := c.start(); err != nil {
+			return err
+		}
+	}
 	q.wg.Wait()
 	n.say("all is mended; %d requests were acknowledged, %d runs are not final yet", q.acknowledged.Load(), q.unfinished())
 	if err := s.settle(ctx, q); err != nil {
