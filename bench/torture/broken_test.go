@@ -22,7 +22,7 @@ import (
 // TestMain also is the job that the tests' runs execute.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "job" {
-		os.Exit(job(os.Args[2:]))
+		os.Exit(job(os.Args[2:], os.Stdout))
 	}
 	os.Exit(m.Run())
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ type jobConfig struct {
 }
 
 // job is the program that every run of a torture executes. What it writes into its own file is the evidence.
-func job(args []string) (code int) {
+func job(args []string, out io.Writer) (code int) {
 	var c jobConfig
 	f := flag.NewFlagSet("torture job", flag.ContinueOnError)
 	f.StringVar(&c.dir, "dir", "", "folder of the jobs' files")
@@ -51,7 +52,7 @@ func job(args []string) (code int) {
 	if f.Parse(args) != nil {
 		return 2
 	}
-	code, err := c.live()
+	code, err := c.live(out)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture job:", err)
 		return 3
@@ -59,7 +60,7 @@ func job(args []string) (code int) {
 	return code
 }
 
-func (c jobConfig) live() (code int, err error) {
+func (c jobConfig) live(out io.Writer) (code int, err error) {
 	began := history.Clock()
 	attempt, err := strconv.Atoi(os.Getenv("WEIR_ATTEMPT"))
 	if err != nil {
@@ -92,7 +93,7 @@ func (c jobConfig) live() (code int, err error) {
 		select {
 		case <-beat.C:
 			for n := range c.lines {
-				fmt.Printf("line %d of attempt %d of run %s\n", n, attempt, who.Run)
+				fmt.Fprintf(out, "line %d of attempt %d of run %s\n", n, attempt, who.Run)
 			}
 			if err := file.Write(history.Line{What: history.Beat, At: history.Clock()}); err != nil {
 				return 0, err

@@ -38,7 +38,7 @@ var errBroken = errors.New("a promise was broken")
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "job" {
-		os.Exit(job(os.Args[2:]))
+		os.Exit(job(os.Args[2:], os.Stdout))
 	}
 	var o options
 	only := ""

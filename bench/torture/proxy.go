@@ -84,7 +84,7 @@ func (k *link) pump(from, to net.Conn, direction int) {
 			return
 		}
 		if delay > 0 {
-			time.Sleep(delay) // the network's own slowness
+			<-time.After(delay)
 		}
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {

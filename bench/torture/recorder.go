@@ -137,15 +137,3 @@ func (r *recorder) state(run string) schemas.State {
 	}
 	return schemas.Scheduled
 }
-
-// in are the runs that are in one of the states.
-func (r *recorder) in(is func(schemas.State) bool) (runs []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for run, s := range r.states {
-		if is(s) {
-			runs = append(runs, run)
-		}
-	}
-	return runs
-}

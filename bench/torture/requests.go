@@ -103,7 +103,7 @@ func (q *requests) publish(request streams.Request) {
 		if err == nil || request.RunID == "" || try == 30 {
 			return
 		}
-		time.Sleep(200 * time.Millisecond) // between two tries
+		<-time.After(200 * time.Millisecond)
 	}
 }
 
