@@ -87,13 +87,15 @@ func (c jobConfig) live(out io.Writer) (code int, err error) {
 			return 0, err
 		}
 	}
+	printed := 0
 	left := time.NewTimer(c.from + rand.N(c.to-c.from+1))
 	beat := time.NewTicker(beatEvery)
 	for {
 		select {
 		case <-beat.C:
-			for n := range c.lines {
-				fmt.Fprintf(out, "line %d of attempt %d of run %s\n", n, attempt, who.Run)
+			for range c.lines {
+				printed++
+				fmt.Fprintf(out, outputLine+"\n", printed, attempt, who.Run)
 			}
 			if err := file.Write(history.Line{What: history.Beat, At: history.Clock()}); err != nil {
 				return 0, err
@@ -103,27 +105,38 @@ func (c jobConfig) live(out io.Writer) (code int, err error) {
 				return 0, err
 			}
 			if !c.stubborn {
-				return c.exit(file, 128+int(syscall.SIGTERM))
+				return c.exit(file, 128+int(syscall.SIGTERM), printed)
 			}
 		case <-left.C:
-			return c.end(file, who)
+			return c.end(file, who, printed)
 		}
 	}
 }
 
 // end is how a job ends that nobody ended.
-func (c jobConfig) end(file *history.Writer, who history.Identity) (code int, err error) {
+func (c jobConfig) end(file *history.Writer, who history.Identity, printed int) (code int, err error) {
 	if c.crash && rand.N(2) == 0 {
 		return 0, errors.Join(syscall.Kill(os.Getpid(), syscall.SIGKILL), errors.New("SIGKILL did not end the job"))
 	}
 	if !who.Child && who.Attempt <= c.failures {
-		return c.exit(file, c.fail)
+		return c.exit(file, c.fail, printed)
 	}
-	return c.exit(file, 0)
+	return c.exit(file, 0, printed)
 }
 
-func (c jobConfig) exit(file *history.Writer, code int) (int, error) {
-	return code, file.Write(history.Line{What: history.Exit, At: history.Clock(), Code: code})
+func (c jobConfig) exit(file *history.Writer, code, printed int) (int, error) {
+	return code, file.Write(history.Line{What: history.Exit, At: history.Clock(), Code: code, Lines: printed})
+}
+
+// outputLine is what a job prints: its number within the attempt, the attempt, and the run.
+const outputLine = "line %d of attempt %d of run %s"
+
+// output reads what a job printed.
+func output(line []byte) (o history.Output, err error) {
+	if _, err := fmt.Sscanf(string(line), outputLine, &o.Number, &o.Attempt, &o.Run); err != nil {
+		return o, fmt.Errorf("output %q is none of a job's lines: %w", line, err)
+	}
+	return o, nil
 }
 
 // child starts a process that lives longer than the job. A stray one leaves the job's process group.

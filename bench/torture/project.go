@@ -21,7 +21,7 @@ var deployments = []deployment{
 	{"long", 12, nil, "-from 10s -to 25s"},
 	{"stubborn", 6, []string{"grace: 2s"}, "-from 4s -to 12s -stubborn"},
 	{"family", 10, nil, "-from 1s -to 8s -children 2"},
-	{"chatty", 6, nil, "-from 1s -to 3s -lines 200"},
+	{"chatty", 6, nil, "-from 1s -to 3s -lines 50"},
 	{"failing", 6, nil, "-from 100ms -to 1s -fail 7 -failures 99"},
 	{"flaky", 8, []string{"retries: {max: 3, backoff: 1s, factor: 2, jitter: 0.2}"}, "-from 100ms -to 2s -fail 75 -failures 2"},
 	{"crashing", 4, nil, "-from 100ms -to 2s -crash"},

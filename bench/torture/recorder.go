@@ -43,13 +43,17 @@ func (r *recorder) run(ctx context.Context) {
 }
 
 func (r *recorder) follow(ctx context.Context) error {
-	messages, err := r.messages(ctx, r.next)
+	messages, err := r.messages(ctx, streams.EventStream, r.next, streams.RunEvents)
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
 	for {
-		e, err := next(ctx, messages, 5*time.Second)
+		m, err := next(ctx, messages, 5*time.Second)
+		if err != nil {
+			return err
+		}
+		e, err := event(m)
 		if err != nil {
 			return err
 		}
@@ -63,65 +67,83 @@ func (r *recorder) follow(ctx context.Context) error {
 	}
 }
 
-// messages reads the events of all runs from the given sequence on.
-func (r *recorder) messages(ctx context.Context, from uint64) (jetstream.MessagesContext, error) {
+// messages reads a stream from the given sequence on.
+func (r *recorder) messages(ctx context.Context, stream string, from uint64, subjects ...string) (jetstream.MessagesContext, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	consumer, err := r.conn.JS.OrderedConsumer(ctx, streams.EventStream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{streams.RunEvents}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+	consumer, err := r.conn.JS.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: subjects, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the event log: %w", err)
+		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	return consumer.Messages()
 }
 
-// next waits for an event, for limit at most.
-func next(ctx context.Context, messages jetstream.MessagesContext, limit time.Duration) (history.Event, error) {
+// next waits for a message, for limit at most.
+func next(ctx context.Context, messages jetstream.MessagesContext, limit time.Duration) (jetstream.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	m, err := messages.Next(jetstream.NextContext(ctx))
 	if err != nil {
-		return history.Event{}, fmt.Errorf("read the event log: %w", err)
+		return nil, fmt.Errorf("wait for the next message: %w", err)
 	}
+	return m, nil
+}
+
+func event(m jetstream.Msg) (history.Event, error) {
 	meta, err := m.Metadata()
 	if err != nil {
-		return history.Event{}, fmt.Errorf("read the event log: %w", err)
+		return history.Event{}, fmt.Errorf("read an event: %w", err)
 	}
 	e, err := schemas.DecodeRunEvent(m.Data())
 	return history.Event{Log: meta.Sequence.Stream, Stored: meta.Timestamp, Event: e}, err
 }
 
-// dump writes the whole log as it is now.
+// dump writes the events and the jobs' output as they are in the streams now.
 func (r *recorder) dump(ctx context.Context, dir string) error {
-	stream, err := r.conn.JS.Stream(ctx, streams.EventStream)
+	err := r.each(ctx, filepath.Join(dir, history.EventsFile), streams.EventStream, func(m jetstream.Msg) (any, error) {
+		return event(m)
+	}, streams.RunEvents)
 	if err != nil {
-		return fmt.Errorf("dump the event log: %w", err)
+		return err
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(streams.RunEvents))
+	return r.each(ctx, filepath.Join(dir, history.OutputFile), streams.LogStream, func(m jetstream.Msg) (any, error) {
+		return output(m.Data())
+	})
+}
+
+// each writes a line for every message that a stream has now.
+func (r *recorder) each(ctx context.Context, file, stream string, line func(jetstream.Msg) (any, error), subjects ...string) error {
+	s, err := r.conn.JS.Stream(ctx, stream)
 	if err != nil {
-		return fmt.Errorf("dump the event log: %w", err)
+		return fmt.Errorf("dump stream %s: %w", stream, err)
 	}
-	w, err := history.Append(filepath.Join(dir, history.EventsFile))
+	w, err := history.Append(file)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	messages, err := r.messages(ctx, 1)
+	messages, err := r.messages(ctx, stream, 1, subjects...)
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
-	left := uint64(0)
-	for _, n := range info.State.Subjects {
-		left += n
-	}
-	for ; left > 0; left-- {
-		e, err := next(ctx, messages, 10*time.Second)
+	for last, at := s.CachedInfo().State.LastSeq, uint64(0); at < last; {
+		m, err := next(ctx, messages, 20*time.Second)
+		if err != nil {
+			return fmt.Errorf("dump stream %s after message %d of %d: %w", stream, at, last, err)
+		}
+		meta, err := m.Metadata()
 		if err != nil {
 			return err
 		}
-		if err := w.Write(e); err != nil {
+		at = meta.Sequence.Stream
+		v, err := line(m)
+		if err != nil {
+			return fmt.Errorf("dump stream %s: message %d: %w", stream, at, err)
+		}
+		if err := w.Write(v); err != nil {
 			return err
 		}
 	}

@@ -33,6 +33,7 @@ var rules = []rule{
 	{"every event names the one before it", linked},
 	{"attempts count up by one", counted},
 	{"an end is recorded as the job told it", truthful},
+	{"output is kept once, in order, and whole once its end is", printed},
 	{"a run is cancelled only when somebody asked for it", asked},
 	{"an event that was seen stays in the log", kept},
 	{"no slot, lease, request or process is left over", clean},
@@ -184,15 +185,49 @@ func truthful(s *story) (checked int, all []violation) {
 			want = *e.ExitCode
 		}
 		checked++
-		told := false
-		for _, p := range r.processes {
-			told = told || !p.Child && p.Attempt == e.Attempt && p.Done && p.Code == want
-		}
-		if !told {
+		if _, told := r.exit(e.Attempt, want); !told {
 			all = append(all, broken(r, "run %s is %s with exit code %d, and no execution of attempt %d wrote that it ended so", r.id, e.State, want, e.Attempt))
 		}
 	}
 	return checked, all
+}
+
+// printed looks at what was kept of each attempt's output: its first lines up to some, or, where the attempt's own end is
+// recorded, all of them.
+func printed(s *story) (checked int, all []violation) {
+	for _, r := range s.ordered() {
+		attempt, number := 0, 0
+		lines := map[int]int{}
+		for _, o := range r.output {
+			checked++
+			if o.Attempt > attempt {
+				attempt, number = o.Attempt, 0
+			}
+			if number++; o.Attempt != attempt || o.Number != number {
+				all = append(all, broken(r, "run %s: kept line %d of attempt %d where line %d of attempt %d comes next", r.id, o.Number, o.Attempt, number, attempt))
+				break
+			}
+			lines[attempt] = number
+		}
+		final, _ := r.final()
+		if final.Event.State != schemas.Completed {
+			continue
+		}
+		if p, ok := r.exit(final.Event.Attempt, 0); ok && lines[p.Attempt] != p.Said {
+			all = append(all, broken(r, "run %s is completed with %d of the %d lines that attempt %d printed", r.id, lines[p.Attempt], p.Said, p.Attempt))
+		}
+	}
+	return checked, all
+}
+
+// exit is the attempt's first process, if it wrote that it ended with that code.
+func (r *run) exit(attempt, code int) (history.Process, bool) {
+	for _, p := range r.processes {
+		if !p.Child && p.Attempt == attempt && p.Done && p.Code == code {
+			return p, true
+		}
+	}
+	return history.Process{}, false
 }
 
 // asked looks at every event that speaks of a cancel. A request that was not acknowledged may have arrived all the same.

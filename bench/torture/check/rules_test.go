@@ -25,6 +25,11 @@ func process(attempt int, worker, execution string, from, to, code int) history.
 	}
 }
 
+func printing(p history.Process, lines int) history.Process {
+	p.Said = lines
+	return p
+}
+
 // good is a history of a run whose first worker is lost and whose second attempt completes, and of one that is cancelled
 // before it starts.
 func good() history.History {
@@ -37,7 +42,8 @@ func good() history.History {
 			event(1, schemas.Pending, 1, "a"), event(2, schemas.Running, 1, "a"), event(11, schemas.Retrying, 1, "b"),
 			event(12, schemas.Pending, 2, "b"), event(13, schemas.Running, 2, "b"), event(20, schemas.Completed, 2, "b"), cancelled,
 		},
-		Processes: []history.Process{process(1, "a", "x", 2, 9, -1), process(2, "b", "y", 13, 19, 0)},
+		Processes: []history.Process{process(1, "a", "x", 2, 9, -1), printing(process(2, "b", "y", 13, 19, 0), 2)},
+		Output:    []history.Output{{Run: "r", Attempt: 1, Number: 1}, {Run: "r", Attempt: 2, Number: 1}, {Run: "r", Attempt: 2, Number: 2}},
 		End: history.End{
 			Queues:  []history.Queue{{Name: "default"}},
 			Workers: []history.Worker{{Name: "b", Status: "online"}},
@@ -159,6 +165,18 @@ func TestRules_eachRefusesItsBadHistory(t *testing.T) {
 				code := 7
 				h.Events[5].Event.State, h.Events[5].Event.Reason, h.Events[5].Event.ExitCode = schemas.Failed, schemas.ReasonExitCode, &code
 			}, nil,
+		},
+		{
+			"line twice", "output is kept once, in order, and whole once its end is", "kept line 1 of attempt 2 where line 2 of attempt 2 comes next",
+			func(h *history.History) { h.Output[2].Number = 1 }, nil,
+		},
+		{
+			"line of an earlier attempt", "output is kept once, in order, and whole once its end is", "kept line 2 of attempt 1 where line 2 of attempt 2 comes next",
+			func(h *history.History) { h.Output[2] = history.Output{Run: "r", Attempt: 1, Number: 2} }, nil,
+		},
+		{
+			"line lost", "output is kept once, in order, and whole once its end is", "run r is completed with 1 of the 2 lines that attempt 2 printed",
+			func(h *history.History) { h.Output = h.Output[:2] }, nil,
 		},
 		{
 			"cancelled by nobody", "a run is cancelled only when somebody asked for it", "event 200 is cancelled, and nobody asked for a cancel",

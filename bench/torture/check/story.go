@@ -24,6 +24,7 @@ type run struct {
 	acknowledged bool
 	events       []history.Event
 	processes    []history.Process
+	output       []history.Output // as it was kept
 }
 
 func index(h history.History) *story {
@@ -41,6 +42,10 @@ func index(h history.History) *story {
 	for _, p := range h.Processes {
 		r := s.run(p.Run)
 		r.processes = append(r.processes, p)
+	}
+	for _, o := range h.Output {
+		r := s.run(o.Run)
+		r.output = append(r.output, o)
 	}
 	for _, e := range h.Seen {
 		if first, ok := s.seen[e.Sequence]; !ok || e.At < first.At {

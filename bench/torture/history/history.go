@@ -14,6 +14,7 @@ const (
 	CancelsFile  = "cancels.jsonl"  // every cancel that was asked for
 	SeenFile     = "seen.jsonl"     // events as they came, with the time of their arrival
 	EventsFile   = "events.jsonl"   // the event log as it was in the end
+	OutputFile   = "output.jsonl"   // the lines of all jobs' output, as they were kept
 	EndFile      = "end.json"       // what was left when all was settled
 	JobsDir      = "jobs"           // one file for each process of each execution
 )
@@ -25,6 +26,7 @@ type History struct {
 	Cancels   []Cancel
 	Seen      []Seen
 	Events    []Event
+	Output    []Output
 	Processes []Process
 	End       End
 }
@@ -59,6 +61,13 @@ type Event struct {
 	Event  schemas.RunEvent `json:"event"`
 }
 
+// Output is a line of OutputFile: a line that a job printed.
+type Output struct {
+	Run     string `json:"run"`
+	Attempt int    `json:"attempt"`
+	Number  int    `json:"number"` // within the attempt, from 1
+}
+
 // What a job's line can say.
 const (
 	Start = "start"
@@ -72,6 +81,8 @@ type Line struct {
 	What string `json:"what"`
 	At   int64  `json:"at"`
 	Code int    `json:"code,omitempty"`
+
+	Lines int `json:"lines,omitempty"` // on exit: how many it has printed
 	*Identity
 }
 
@@ -93,6 +104,7 @@ type Process struct {
 	To   int64 // its last line: it lived until then at least
 	Code int   // its exit code, where Done
 	Done bool  // it has said its exit code
+	Said int   // lines that it printed, where Done
 	Term bool  // it was asked to end
 }
 

@@ -30,11 +30,15 @@ func Read(dir string) (History, error) {
 	if err != nil {
 		return h, err
 	}
+	output, err := lines[Output](filepath.Join(dir, OutputFile))
+	if err != nil {
+		return h, err
+	}
 	end, err := os.ReadFile(filepath.Join(dir, EndFile))
 	if err != nil {
 		return h, fmt.Errorf("read what was left in the end: %w", err)
 	}
-	h = History{Requests: requests, Cancels: cancels, Seen: seen, Events: events}
+	h = History{Requests: requests, Cancels: cancels, Seen: seen, Events: events, Output: output}
 	if err := json.Unmarshal(end, &h.End); err != nil {
 		return h, fmt.Errorf("read what was left in the end: %w", err)
 	}
@@ -61,7 +65,7 @@ func processes(dir string) ([]Process, error) {
 		if first.What != Start || first.Identity == nil {
 			return nil, fmt.Errorf("job's file %s does not begin with a start", e.Name())
 		}
-		p := Process{Identity: *first.Identity, File: e.Name(), From: first.At, To: last.At, Code: last.Code, Done: last.What == Exit}
+		p := Process{Identity: *first.Identity, File: e.Name(), From: first.At, To: last.At, Code: last.Code, Said: last.Lines, Done: last.What == Exit}
 		for _, l := range found {
 			p.Term = p.Term || l.What == Term
 		}
