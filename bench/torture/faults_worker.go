@@ -14,6 +14,7 @@ var workerFaults = []fault{
 	{"kill worker", 6, false, killWorker},
 	{"lose worker for good", 3, false, loseWorker},
 	{"freeze worker past its leases", 6, false, freezeWorker},
+	{"freeze a worker and kill another", 4, false, freezeAndKill},
 	{"kill supervisor", 4, false, killSupervisor},
 	{"kill worker and supervisor", 3, false, killBoth},
 	{"drain worker", 2, false, drainWorker},
@@ -30,7 +31,11 @@ func away(r *rand.Rand) time.Duration {
 }
 
 func killWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d := pick(r, n.workers()), away(r)
+	w, d := n.worker(r), away(r)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("kill -9 worker %s, back under its name after %s", w.name, d)
 	w.kill()
 	pause(ctx, d)
@@ -38,11 +43,15 @@ func killWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
 }
 
 func loseWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d := pick(r, n.workers()), away(r)
+	w, d := n.worker(r), away(r)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	if w.disk != nil {
 		return nil // its seat keeps the disk
 	}
-	name := fmt.Sprintf("%s-%d", w.name[:2], int(time.Since(n.began).Seconds()))
+	name := fmt.Sprintf("%s-%d", w.name[:2], int(time.Since(n.began).Milliseconds()))
 	n.say("kill -9 worker %s for good, %s comes after %s", w.name, name, d)
 	w.kill()
 	pause(ctx, d)
@@ -50,7 +59,11 @@ func loseWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
 }
 
 func freezeWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d := pick(r, n.workers()), between(r, time.Second, 3*ackWait)
+	w, d := n.worker(r), between(r, time.Second, 3*ackWait)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("freeze worker %s for %s", w.name, d)
 	w.freeze()
 	defer w.thaw()
@@ -58,8 +71,32 @@ func freezeWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
 	return nil
 }
 
+// freezeAndKill makes deliveries that are read late: what the killed one held goes to the frozen one, and after another lease to
+// a third.
+func freezeAndKill(ctx context.Context, r *rand.Rand, n *nemesis) error {
+	frozen, killed, d := n.worker(r), n.worker(r), between(r, 2*ackWait, 4*ackWait)
+	for _, w := range []*client{frozen, killed} {
+		if w != nil {
+			defer w.busy.Unlock()
+		}
+	}
+	if frozen == nil || killed == nil {
+		return nil
+	}
+	n.say("freeze worker %s for %s and kill -9 worker %s", frozen.name, d, killed.name)
+	frozen.freeze()
+	defer frozen.thaw()
+	killed.kill()
+	pause(ctx, d)
+	return killed.start()
+}
+
 func killSupervisor(_ context.Context, r *rand.Rand, n *nemesis) error {
-	w := pick(r, n.workers())
+	w := n.worker(r)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("kill -9 the supervisor of %s", w.name)
 	w.signalSupervisors(syscall.SIGKILL)
 	return nil
@@ -72,7 +109,11 @@ func (c *client) signalSupervisors(s syscall.Signal) {
 }
 
 func killBoth(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d, first := pick(r, n.workers()), away(r), r.IntN(2) == 0
+	w, d, first := n.worker(r), away(r), r.IntN(2) == 0
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("kill -9 worker %s and its supervisor, back after %s", w.name, d)
 	if first {
 		w.signalSupervisors(syscall.SIGKILL)
@@ -84,7 +125,11 @@ func killBoth(ctx context.Context, r *rand.Rand, n *nemesis) error {
 }
 
 func drainWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d := pick(r, n.workers()), between(r, time.Second, 10*time.Second)
+	w, d := n.worker(r), between(r, time.Second, 10*time.Second)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("TERM worker %s, start it again after %s", w.name, d)
 	w.signal(syscall.SIGTERM, true)
 	pause(ctx, d)
@@ -93,7 +138,11 @@ func drainWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
 }
 
 func stopWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d := pick(r, n.workers()), between(r, time.Second, 5*time.Second)
+	w, d := n.worker(r), between(r, time.Second, 5*time.Second)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("TERM worker %s twice, start it again after %s", w.name, d)
 	w.signal(syscall.SIGTERM, true)
 	pause(ctx, 100*time.Millisecond)
@@ -105,12 +154,19 @@ func stopWorker(ctx context.Context, r *rand.Rand, n *nemesis) error {
 
 func killAllWorkers(ctx context.Context, r *rand.Rand, n *nemesis) error {
 	d := away(r)
-	n.say("kill -9 all workers, back after %s", d)
+	var all []*client
 	for _, w := range n.workers() {
+		if w.busy.TryLock() {
+			defer w.busy.Unlock()
+			all = append(all, w)
+		}
+	}
+	n.say("kill -9 all %d workers that nothing else is done to, back after %s", len(all), d)
+	for _, w := range all {
 		w.kill()
 	}
 	pause(ctx, d)
-	for _, w := range n.workers() {
+	for _, w := range all {
 		if err := w.start(); err != nil {
 			return err
 		}
@@ -124,6 +180,10 @@ func fillWorkerDisk(ctx context.Context, r *rand.Rand, n *nemesis) error {
 		if w.disk == nil {
 			continue
 		}
+		if !w.busy.TryLock() {
+			return nil
+		}
+		defer w.busy.Unlock()
 		n.say("fill the disk of worker %s for %s", w.name, d)
 		if err := w.disk.fill(); err != nil {
 			return err
@@ -137,7 +197,11 @@ func fillWorkerDisk(ctx context.Context, r *rand.Rand, n *nemesis) error {
 }
 
 func freezeSupervisor(ctx context.Context, r *rand.Rand, n *nemesis) error {
-	w, d := pick(r, n.workers()), between(r, ackWait/2, 2*ackWait)
+	w, d := n.worker(r), between(r, ackWait/2, 2*ackWait)
+	if w == nil {
+		return nil
+	}
+	defer w.busy.Unlock()
 	n.say("freeze the supervisor of %s for %s", w.name, d)
 	w.signalSupervisors(syscall.SIGSTOP)
 	defer w.signalSupervisors(syscall.SIGCONT)

@@ -39,7 +39,7 @@ type fault struct {
 // lanes are all that is broken, by what it is done to. Between two faults of a lane there is a pause: a cluster that is never
 // whole for long enough to elect its leaders makes no progress, and so tests little.
 var lanes = map[string]lane{
-	"worker": {4 * time.Second, workerFaults}, "server": {8 * time.Second, serverFaults}, "nats": {16 * time.Second, natsFaults},
+	"worker": {4 * time.Second, workerFaults}, "worker2": {10 * time.Second, workerFaults}, "server": {8 * time.Second, serverFaults}, "nats": {16 * time.Second, natsFaults},
 	"network": {10 * time.Second, networkFaults}, "clock": {8 * time.Second, clockFaults},
 	"cancel": {2 * time.Second, cancelFaults},
 }
@@ -150,6 +150,14 @@ func pause(ctx context.Context, d time.Duration) {
 
 func between(r *rand.Rand, from, to time.Duration) time.Duration {
 	return (from + time.Duration(r.Int64N(int64(to-from)+1))).Round(time.Millisecond)
+}
+
+// worker takes a worker, or nil when another fault has it already.
+func (n *nemesis) worker(r *rand.Rand) *client {
+	if w := pick(r, n.workers()); w.busy.TryLock() {
+		return w
+	}
+	return nil
 }
 
 func pick[T any](r *rand.Rand, all []T) T { return all[r.IntN(len(all))] }

@@ -18,7 +18,7 @@ type deployment struct {
 var deployments = []deployment{
 	{"quick", 30, nil, "-from 50ms -to 500ms"},
 	{"steady", 25, nil, "-from 1s -to 6s -lines 1"},
-	{"long", 12, nil, "-from 10s -to 25s"},
+	{"long", 20, nil, "-from 10s -to 25s"},
 	{"stubborn", 6, []string{"grace: 2s"}, "-from 4s -to 12s -stubborn"},
 	{"family", 10, nil, "-from 1s -to 8s -children 2"},
 	{"chatty", 6, nil, "-from 1s -to 3s -lines 50"},

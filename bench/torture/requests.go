@@ -17,8 +17,12 @@ import (
 	"github.com/weir-run/weir/streams"
 )
 
-// waitingAtMost is how many runs may be on their way before no more are asked for: a backlog would only make the end longer.
-const waitingAtMost = 40
+// onTheirWay are how many runs may be on their way before no more are asked for, one after another: with few of them workers have
+// free slots and their requests for more wait in NATS, with many there is a backlog.
+var onTheirWay = []int{4, 8, 12, 16, 40}
+
+// phase is how long each of them holds.
+const phase = 15 * time.Second
 
 // requests publishes run requests and writes down which were acknowledged.
 type requests struct {
@@ -48,13 +52,17 @@ func newRequests(s *system, r *recorder, seed uint64) (*requests, error) {
 // run publishes until ctx ends, and returns when it knows of every request what became of it.
 func (q *requests) run(ctx context.Context) {
 	defer q.wg.Wait()
+	most, next := pick(q.random, onTheirWay), time.NewTicker(phase)
+	defer next.Stop()
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
+		case <-next.C:
+			most = pick(q.random, onTheirWay)
 		case <-time.After(time.Duration(q.random.Int64N(int64(300 * time.Millisecond)))):
 		}
-		if q.unfinished() >= waitingAtMost {
+		if q.unfinished() >= most {
 			continue
 		}
 		d := q.choose()

@@ -46,8 +46,9 @@ type system struct {
 type client struct {
 	*program
 	line  line
-	state string // a worker's state folder
-	disk  *disk  // nil: state is on an ordinary one
+	state string     // a worker's state folder
+	busy  sync.Mutex // held by the fault that has it
+	disk  *disk      // nil: state is on an ordinary one
 }
 
 // newSystem starts nodes and makes the pool and its deployments. What it has started is ended by stop, also after an error.
