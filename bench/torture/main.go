@@ -141,7 +141,7 @@ func torture(ctx context.Context, o options, b binaries, dir string, out io.Writ
 			fmt.Fprintln(out, "disks are not filled: this user may not mount one")
 		}
 	}
-	if err := error(nil); err != nil {
+	if err := s.addServer(); err != nil {
 		return err
 	}
 	for i := range o.workers {

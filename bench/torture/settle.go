@@ -89,6 +89,11 @@ func (s *system) left(ctx context.Context) (history.End, error) {
 	for _, w := range workers {
 		end.Workers = append(end.Workers, history.Worker{Name: w.Name, Status: string(w.Status), Used: w.Used})
 	}
+	for _, c := range s.workers() {
+		if c.disk != nil {
+			end.Full = append(end.Full, c.name)
+		}
+	}
 	for _, pid := range s.living() {
 		args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 		end.Alive = append(end.Alive, fmt.Sprintf("process %d, run %s", pid, variable(args, "WEIR_RUN_ID")))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/weir-run/weir/bench/torture/history"
 	"github.com/weir-run/weir/schemas"
@@ -193,7 +194,7 @@ func truthful(s *story) (checked int, all []violation) {
 }
 
 // printed looks at what was kept of each attempt's output: its first lines up to some, or, where the attempt's own end is
-// recorded, all of them.
+// recorded, all of them. A full disk may lose lines, and no more than that.
 func printed(s *story) (checked int, all []violation) {
 	for _, r := range s.ordered() {
 		attempt, number := 0, 0
@@ -203,7 +204,11 @@ func printed(s *story) (checked int, all []violation) {
 			if o.Attempt > attempt {
 				attempt, number = o.Attempt, 0
 			}
-			if number++; o.Attempt != attempt || o.Number != number {
+			number++
+			if o.Number > number && slices.Contains(s.End.Full, r.worker(attempt)) {
+				number = o.Number
+			}
+			if o.Attempt != attempt || o.Number != number {
 				all = append(all, broken(r, "run %s: kept line %d of attempt %d where line %d of attempt %d comes next", r.id, o.Number, o.Attempt, number, attempt))
 				break
 			}
@@ -213,11 +218,22 @@ func printed(s *story) (checked int, all []violation) {
 		if final.Event.State != schemas.Completed {
 			continue
 		}
-		if p, ok := r.exit(final.Event.Attempt, 0); ok && lines[p.Attempt] != p.Said {
+		p, ok := r.exit(final.Event.Attempt, 0)
+		if ok && lines[p.Attempt] != p.Said && !slices.Contains(s.End.Full, p.Worker) {
 			all = append(all, broken(r, "run %s is completed with %d of the %d lines that attempt %d printed", r.id, lines[p.Attempt], p.Said, p.Attempt))
 		}
 	}
 	return checked, all
+}
+
+// worker is who claimed the attempt, or empty.
+func (r *run) worker(attempt int) string {
+	for _, e := range r.events {
+		if e.Event.State == schemas.Pending && e.Event.Attempt == attempt {
+			return e.Event.Worker
+		}
+	}
+	return ""
 }
 
 // exit is the attempt's first process, if it wrote that it ended with that code.

@@ -113,6 +113,7 @@ type End struct {
 	Queues  []Queue  `json:"queues"`
 	Workers []Worker `json:"workers"`
 	Alive   []string `json:"alive"` // processes of executions that still run
+	Full    []string `json:"full"`  // workers whose disk was full at times: what their jobs printed meanwhile may be lost
 }
 
 // Queue is a work queue's durable consumer, and its pool's stream.
