@@ -111,10 +111,20 @@ func (o *oneNode) await(t *testing.T, what string, done func() bool) {
 	for limit := time.After(time.Minute); !done(); {
 		select {
 		case <-limit:
-			t.Fatalf("waited a minute: %s", what)
+			t.Fatalf("waited a minute: %s\n%s", what, o.logs())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// logs is what the workers said.
+func (o *oneNode) logs() string {
+	var all strings.Builder
+	for _, c := range []*client{o.a, o.b} {
+		b, _ := os.ReadFile(filepath.Join(c.dir, "log"))
+		fmt.Fprintf(&all, "worker %s:\n%s", c.name, b)
+	}
+	return all.String()
 }
 
 // judge ends everything and has the history judged.
