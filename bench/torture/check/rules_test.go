@@ -85,6 +85,19 @@ func TestReport_acceptsAGoodHistory(t *testing.T) {
 	}
 }
 
+func TestPrinted_aFullDiskMayLoseLines(t *testing.T) {
+	h := good()
+	h.End.Full = []string{"b"}
+	h.Output = h.Output[:2:2]
+	if promises, said := brokenRules(watched(h)); len(promises) > 0 {
+		t.Errorf("lines of a worker with a full disk are missing:\n%s", said)
+	}
+	h.Output = append(h.Output, history.Output{Run: "r", Attempt: 2, Number: 1})
+	if promises, _ := brokenRules(watched(h)); len(promises) != 1 {
+		t.Errorf("broken rules with a line kept twice: got %q, want that of output", promises)
+	}
+}
+
 func TestRules_eachRefusesItsBadHistory(t *testing.T) {
 	without := func(events []history.Event, i int) []history.Event { return append(events[:i:i], events[i+1:]...) }
 	for _, c := range []struct {
