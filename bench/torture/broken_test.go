@@ -127,10 +127,13 @@ func (o *oneNode) logs() string {
 	return all.String()
 }
 
-// judge ends everything and has the history judged.
+// judge mends everything and has the history judged.
 func (o *oneNode) judge(t *testing.T) (said string, broken bool) {
 	t.Helper()
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Second) // a broken system may never settle
+	for _, c := range []*client{o.a, o.b} {
+		c.line.set(false, false, 0)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 40*time.Second) // a broken system may never settle
 	defer cancel()
 	if err := o.settle(short, o.requests); err != nil {
 		t.Fatal(err)
@@ -154,13 +157,21 @@ func collide(t *testing.T, edits ...overlay.Edit) (said string, broken bool) {
 	o.start(t, o.a)
 	o.start(t, o.b)
 	for _, c := range []*client{o.a, o.b} {
-		c.line.set(false, false, 300*time.Millisecond)
+		c.line.set(false, false, 150*time.Millisecond)
 	}
 	for i := range 4 {
 		for range 2 {
 			o.requests.publish(streams.Request{Pool: pool, Deployment: "steady", RunID: fmt.Sprintf("twice-%d", i)})
 		}
 	}
+	o.await(t, "every run is claimed", func() bool {
+		for i := range 4 {
+			if o.recorder.state(fmt.Sprintf("twice-%d", i)) == schemas.Scheduled {
+				return false
+			}
+		}
+		return true
+	})
 	return o.judge(t)
 }
 
