@@ -181,8 +181,9 @@ func FuzzLoad(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	dir := f.TempDir() // one for all: making one for each input took longer than reading it
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := parse("weir.yaml", t.TempDir(), data)
+		p, err := parse("weir.yaml", dir, data)
 		if err != nil {
 			all, ok := errors.AsType[FileErrors](err)
 			if !ok || len(all) == 0 {

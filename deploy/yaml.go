@@ -17,7 +17,7 @@ import (
 // What a project file may ask of its reader. Aliases of aliases are counted as often as they are used.
 const (
 	maxFile   = 1 << 20 // bytes
-	maxValues = 200_000 // values after aliases are resolved
+	maxValues = 20_000  // values that aliases may stand for, all together: those of the file itself are bound by its size
 	maxDepth  = 100     // mappings and lists inside each other
 )
 
@@ -104,7 +104,8 @@ type resolver struct {
 	src     *source
 	anchors map[string]ast.Node // seen so far, by name
 	open    map[string]bool     // anchors and aliases that are being resolved
-	values  int
+	aliases int                 // how many of them are aliases
+	values  int                 // that aliases stand for
 	gaveUp  bool
 }
 
@@ -114,9 +115,16 @@ func (r *resolver) value(n ast.Node, depth int) *value {
 		return v
 	}
 	v.at = nodeAt(n)
-	if r.values++; r.values > maxValues || depth > maxDepth {
-		if !r.gaveUp {
-			r.src.fail(v.at, "the file has more than %d values, or more than %d inside each other, when its aliases are resolved", maxValues, maxDepth)
+	if r.aliases > 0 {
+		r.values++
+	}
+	if r.values > maxValues || depth > maxDepth {
+		switch {
+		case r.gaveUp:
+		case depth > maxDepth:
+			r.src.fail(v.at, "mappings and lists are nested more than %d deep", maxDepth)
+		default:
+			r.src.fail(v.at, "the file's aliases stand for more than %d values", maxValues)
 		}
 		r.gaveUp = true
 		return v
@@ -190,7 +198,11 @@ func (r *resolver) alias(n *ast.AliasNode, depth int) *value {
 		r.src.fail(nodeAt(n), "the alias *%s is inside what &%s names: it would have no end", name, name)
 	default:
 		r.open[name] = true
-		defer delete(r.open, name)
+		r.aliases++
+		defer func() {
+			delete(r.open, name)
+			r.aliases--
+		}()
 		return r.value(target, depth+1)
 	}
 	return &value{at: nodeAt(n), kind: null, json: json.RawMessage("null")}
