@@ -44,7 +44,11 @@ _weir() {
     compadd -- $words_offered
   fi
 }
-compdef _weir weir
+if [[ $funcstack[1] == _weir ]]; then # a file called _weir in fpath, loaded by the first press of the tab key
+  _weir
+else
+  compdef _weir weir
+fi
 `,
 	"fish": `function __weir_complete
   set -l given (commandline -opc) (commandline -ct)
