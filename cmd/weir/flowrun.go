@@ -217,7 +217,7 @@ func (e *env) printLogs(ctx context.Context, c *cli.Context, conn *streams.Conn)
 		if l.Continued {
 			end = ""
 		}
-		_, err := fmt.Fprint(e.stdout, strings.TrimRight(l.Line, "\r\n"), end)
+		_, err := fmt.Fprint(e.stdout, e.outputLine(l.Line), end)
 		return err
 	})
 	if err != nil || f != "json" && f != "yaml" {

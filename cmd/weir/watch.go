@@ -133,7 +133,7 @@ func (e *env) printLogLine(l streams.LogLine) error {
 			mark = e.paint(e.stdoutTTY, grey, "┊")
 		}
 	}
-	_, err := fmt.Fprintf(e.stdout, "%s  %s %s\n", e.paint(e.stdoutTTY, grey, clock(l.Time)), mark, strings.TrimRight(l.Line, "\r\n"))
+	_, err := fmt.Fprintf(e.stdout, "%s  %s %s\n", e.paint(e.stdoutTTY, grey, clock(l.Time)), mark, e.outputLine(l.Line))
 	return err
 }
 
