@@ -243,6 +243,23 @@ func TestUp_staysAndTakesRequests(t *testing.T) {
 	}
 }
 
+func TestUp_servesPoolsThatAreCreatedLater(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"weir.yaml": "deployments:\n  - name: hello\n    command: echo Hello\n    work_pool: {name: late}\n"})
+	up, url := startUp(t, t.TempDir())
+	for range 2 { // the second time it is made anew under its name
+		weir(t, "-s", url, "work-pool", "create", "late", "--type", "process").ok(t)
+		mustRun(t, dir, "-s", url, "deploy")
+		mustRun(t, dir, "-s", url, "deployment", "run", "hello", "--watch")
+		weir(t, "-s", url, "work-pool", "delete", "late", "--force").ok(t)
+	}
+	up.await(t, "worker takes runs from a new pool")
+	up.signal(t, syscall.SIGINT)
+	if code := up.exit(t); code != exitOK {
+		t.Errorf("after Ctrl-C: exit code %d\n%s", code, up.output())
+	}
+}
+
 func TestUp_withoutAProjectSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	up, _ := startUp(t, t.TempDir())

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/deploy"
-	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/server"
 	"github.com/weir-run/weir/streams"
 )
@@ -21,7 +18,7 @@ import (
 func upCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "up", Usage: "server, deployments and a worker for each process pool, all in one process",
-		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\n\n" + durabilityText,
+		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\nA process pool that is created later gets its worker then.\n\n" + durabilityText,
 		Flags: serverFlags(
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "project `FILE` (default: weir.yaml, else prefect.yaml, where there is one)"},
 			&cli.StringFlag{Name: "run", Usage: "run this `DEPLOYMENT` once and show its states and output"},
@@ -85,15 +82,17 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 		return err
 	}
 	working, endWork := context.WithCancel(drain)
-	workers, err := startWorkers(working, stop, conn, srv, cfg)
+	workers := &upWorkers{conn: conn, srv: srv, cfg: cfg, serving: map[string]bool{}}
 	defer func() {
 		endWork()
-		workers.wait()
+		workers.group.Wait()
 	}()
+	ready, err := workers.startAll(working, stop)
 	if err != nil || drain.Err() != nil {
 		return err
 	}
-	if err := e.sayUp(srv, cfg, project, created, workers.ready); err != nil {
+	workers.group.Go(func() { workers.follow(working, stop) })
+	if err := e.sayUp(srv, cfg, project, created, ready); err != nil {
 		return err
 	}
 	if cfg.run != "" {
@@ -142,95 +141,6 @@ func (e *env) deployUp(ctx context.Context, conn *streams.Conn, project *deploy.
 		}
 	}
 	return created, deploy.Apply(ctx, conn, diff)
-}
-
-// upWorkers are the workers of this process.
-type upWorkers struct {
-	ready []consumers.Ready
-	group sync.WaitGroup
-}
-
-func (w *upWorkers) wait() {
-	if w != nil {
-		w.group.Wait()
-	}
-}
-
-// startWorkers starts a worker for each process pool and returns when all take runs.
-func startWorkers(drain, stop context.Context, conn *streams.Conn, srv *server.Server, cfg upConfig) (*upWorkers, error) {
-	w := &upWorkers{}
-	pools, err := conn.Pools(drain)
-	if err != nil {
-		return w, err
-	}
-	type outcome struct {
-		pool  string
-		ready consumers.Ready
-		err   error
-	}
-	outcomes := make(chan outcome, 2*len(pools))
-	started := 0
-	for _, p := range pools {
-		if p.Type != "process" {
-			continue
-		}
-		started++
-		w.group.Go(func() {
-			err := upWorker(drain, stop, srv, p, cfg, func(r consumers.Ready) { outcomes <- outcome{pool: p.Name, ready: r} })
-			if err != nil {
-				cfg.log.Error("worker stopped", "pool", p.Name, "err", err)
-			}
-			outcomes <- outcome{pool: p.Name, err: err}
-		})
-	}
-	for range started {
-		o := <-outcomes
-		switch {
-		case o.err != nil:
-			return w, fmt.Errorf("start a worker for work pool %s: %w", o.pool, o.err)
-		case o.ready.Name == "":
-			return w, nil // drained before it was ready
-		}
-		w.ready = append(w.ready, o.ready)
-	}
-	return w, nil
-}
-
-func upWorker(drain, stop context.Context, srv *server.Server, p schemas.Pool, cfg upConfig, ready func(consumers.Ready)) error {
-	host, _ := os.Hostname()
-	state, err := claimState(filepath.Join(cfg.server.Data, "workers"), p.Name, workerName(host, "up", 1))
-	if err != nil {
-		return err
-	}
-	defer state.close()
-	dir, err := filepath.Abs(state.dir)
-	if err != nil {
-		return err
-	}
-	code, err := filepath.Abs(".")
-	if err != nil {
-		return err
-	}
-	conn, err := connectInProcess(srv, "weir worker "+state.name)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	w, err := consumers.New(conn, consumers.Config{
-		Name: state.name, Pool: p.Name, Slots: cfg.slots, Dir: dir, Code: code, Types: poolTypes, Version: weirVersion(), Logger: cfg.log,
-	})
-	if err != nil {
-		return err
-	}
-	ended, said := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(said)
-		sayStopping(drain, stop, ended, cfg.log.With("pool", p.Name), w)
-	}()
-	err = w.Run(drain, stop, ready)
-	close(ended)
-	<-said
-	return err
 }
 
 // runOnce requests the run and shows it. The log keeps quiet meanwhile: it would say the same.

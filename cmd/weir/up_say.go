@@ -79,7 +79,6 @@ then start weir up again, or, in another terminal:
 	e.sayCommands([][2]string{
 		{"weir work-pool create development --type process", ""},
 		{"weir deploy", ""},
-		{"weir worker start --pool development", ""},
 	})
 	fmt.Fprintln(e.stdout, "\nCtrl-C stops it.")
 }
