@@ -5,7 +5,7 @@ import "testing"
 // EndJetStream does what NATS does to itself when the disk is full.
 func EndJetStream(t *testing.T, s *Server) {
 	t.Helper()
-	if err := s.nats.ShutdownJetStream(); err != nil {
+	if err := s.running().ShutdownJetStream(); err != nil {
 		t.Fatal(err)
 	}
 }

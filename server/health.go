@@ -43,8 +43,13 @@ func (s *Server) health(version string) http.Handler {
 	return mux
 }
 
-// ready asks JetStream for its account. A disk that filled up, for one, ends JetStream while NATS goes on.
+// ready asks JetStream for its account, and whether it can write. A disk that filled up, for one, ends that while NATS goes on.
 func (s *Server) ready(ctx context.Context) error {
+	if ns := s.running(); ns != nil {
+		if why := storeFailure(ns); why != "" {
+			return fmt.Errorf("NATS stores nothing: %s", why)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	js, err := jetstream.New(s.conn)

@@ -36,11 +36,16 @@ type Config struct {
 
 // A Server is a running NATS server and HTTP endpoint. Stop it, or the data directory stays locked until the process ends.
 type Server struct {
-	nats *natsserver.Server // nil: NATS runs elsewhere
-	conn *nats.Conn         // asks for readiness only; in process, unless NATS runs elsewhere
-	http *httpServer
-	data *dataDir // nil where nats is
-	done chan struct{}
+	conn     *nats.Conn // asks for readiness only; in process, unless NATS runs elsewhere
+	http     *httpServer
+	data     *dataDir      // nil where NATS runs elsewhere
+	done     chan struct{} // closed when NATS has ended
+	stopping chan struct{} // closed when Stop begins
+	healed   chan struct{} // closed when nobody looks after the store any more
+
+	mu         sync.Mutex
+	nats       *natsserver.Server // nil: NATS runs elsewhere; under mu
+	restarting bool               // its end is not the server's; under mu
 
 	stop    sync.Once
 	stopErr error
@@ -73,11 +78,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeListener(listener), data.close())
 	}
-	s := &Server{nats: ns, data: data, done: make(chan struct{})}
-	go func() {
-		ns.WaitForShutdown()
-		close(s.done)
-	}()
+	s := &Server{nats: ns, data: data, done: make(chan struct{}), stopping: make(chan struct{}), healed: make(chan struct{})}
+	go s.watchEnd(ns)
+	go s.heal(p)
 	if s.conn, err = nats.Connect("", s.InProcess(), nats.Name("weir server"), nats.MaxReconnects(-1)); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to the embedded NATS server: %w", err), closeListener(listener), s.Stop(context.WithoutCancel(ctx)))
 	}
@@ -98,7 +101,8 @@ func Attach(nc *nats.Conn, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{conn: nc, done: make(chan struct{})}
+	s := &Server{conn: nc, done: make(chan struct{}), stopping: make(chan struct{}), healed: make(chan struct{})}
+	close(s.healed)
 	if p.http != nil {
 		listener, err := p.http.listen()
 		if err != nil {
@@ -111,10 +115,11 @@ func Attach(nc *nats.Conn, cfg Config) (*Server, error) {
 
 // URL is where NATS clients on this machine connect.
 func (s *Server) URL() string {
-	if s.nats == nil {
+	ns := s.running()
+	if ns == nil {
 		return s.conn.ConnectedUrlRedacted()
 	}
-	addr, ok := s.nats.Addr().(*net.TCPAddr)
+	addr, ok := ns.Addr().(*net.TCPAddr)
 	if !ok {
 		return ""
 	}
@@ -127,7 +132,7 @@ func (s *Server) URL() string {
 
 // InProcess makes nats.Connect use a pipe instead of a socket, to a NATS server that Start has started. The URL it is given then
 // does not matter.
-func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.nats) }
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
 
 // HTTPAddr is the HOST:PORT that HTTP listens on; "" when it is off.
 func (s *Server) HTTPAddr() string {
@@ -152,14 +157,21 @@ func (s *Server) shutdown(ctx context.Context) error {
 	if s.http != nil {
 		errs = append(errs, s.http.stop(ctx))
 	}
-	if s.nats == nil {
+	close(s.stopping)
+	select {
+	case <-s.healed:
+	case <-ctx.Done():
+		return errors.Join(append(errs, fmt.Errorf("stop the embedded NATS server: %w", context.Cause(ctx)))...)
+	}
+	ns := s.running()
+	if ns == nil {
 		close(s.done)
 		return errors.Join(errs...)
 	}
 	if s.conn != nil {
 		s.conn.Close()
 	}
-	go s.nats.Shutdown() // waits for its own goroutines, without a limit
+	go ns.Shutdown() // waits for its own goroutines, without a limit
 	select {
 	case <-s.done:
 		errs = append(errs, s.data.close())

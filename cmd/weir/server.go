@@ -137,7 +137,8 @@ func stopServer(srv *server.Server) error {
 
 // connectInProcess needs no port.
 func connectInProcess(srv *server.Server, name string) (*streams.Conn, error) {
-	nc, err := nats.Connect("", srv.InProcess(), nats.Name(name), nats.MaxReconnects(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(srv.URL(), srv.InProcess(), nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded NATS server: %w", err)
 	}
