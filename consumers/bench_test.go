@@ -90,6 +90,27 @@ func (b *bench) settles(t *testing.T, held int) {
 	}
 }
 
+// waiting waits until that many requests are in the queue and none is held.
+func (b *bench) waiting(t *testing.T, want uint64) {
+	t.Helper()
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; { // a request is deleted after its run's last event
+		st, err := b.QueueStatuses(t.Context(), pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st[0].Depth == want && st[0].Running == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the queue holds something else than %d: %+v", want, st[0])
+		}
+	}
+}
+
 // empty waits until the queue holds nothing.
 func (b *bench) empty(t *testing.T) {
 	t.Helper()

@@ -71,14 +71,7 @@ func cancelUnclaimed(ctx context.Context, conn *streams.Conn, pool, run, why str
 	} else if err != nil {
 		return schemas.RunEvent{}, err
 	}
-	e := schemas.RunEvent{
-		Run: run, Pool: pool, Queue: request.Queue, Deployment: request.Deployment, State: schemas.Cancelled, Reason: schemas.ReasonCancelRequest,
-		Message: cancelMessage(why), Time: time.Now().UTC(), Requested: request.Requested, Sequence: request.Sequence,
-	}
-	if _, err := conn.Append(e, 0, "").Wait(ctx); err != nil {
-		return e, err
-	}
-	return e, conn.Remove(ctx, request) // left behind, it is found cancelled when a worker takes it
+	return endUnclaimed(ctx, conn, request, outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: cancelMessage(why)}, "")
 }
 
 // removeRequest deletes what would bring the run back. Left behind, it is found cancelled when a worker takes it.

@@ -35,7 +35,8 @@ func afterLosses(ctx context.Context, conn *streams.Conn, pool schemas.Pool, log
 			}
 		}
 	}()
-	for left := 0; ; {
+	for left := 1; ; { // once after the start, for what was lost before
+
 		next := time.NewTimer(pool.Lease())
 		if left == 0 {
 			next.Stop()

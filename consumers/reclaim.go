@@ -68,9 +68,11 @@ func (w *Worker) reclaimOne(stop context.Context, name string) error {
 		return err
 	}
 	h := history{last: last.Sequence, attempt: attempt, event: last, logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt)}
-	if h.found, err = w.runner.Find(stop, name, output{h.logs}); err != nil {
+	exec, err := w.runner.Find(stop, name, output{h.logs})
+	if err != nil {
 		return err
 	}
+	h.found = exec
 	w.occupy(d, func(d delivery) error {
 		job, err := w.accept(stop, d)
 		if _, invalid := errors.AsType[*rejection](err); invalid {

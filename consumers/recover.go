@@ -105,8 +105,11 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	}
 	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
 		h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
-		h.found, err = w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
-		if !errors.Is(err, runners.ErrGone) {
+		exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
+		if err == nil {
+			h.found = exec
+			return h, nil
+		} else if !errors.Is(err, runners.ErrGone) {
 			return h, err
 		}
 	}

@@ -238,3 +238,20 @@ func TestRun_isNotTakenFromAnOwnerThatLives(t *testing.T) {
 	}
 	b.empty(t)
 }
+
+// The execution ended with its lease while there was no worker, and its run had been cancelled: it is not tried again.
+func TestRestart_cancelsWhatWasLostMeanwhile(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	b.runs(t, run)
+	w.kill()
+	b.cancel(t, run)
+	(<-b.infra.began).end(runners.Result{Reason: schemas.ReasonLeaseLost})
+	b.worker(t, "w1", 1)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Cancelled || last.Attempt != 1 {
+		t.Errorf("got %v, want cancelled", states(events))
+	}
+	b.empty(t)
+}

@@ -36,6 +36,9 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 	if err != nil || history.settled {
 		return err
 	}
+	if pool, _, _ := w.config.current(); pool.Paused && history.last == 0 {
+		return d.GiveBack(pool.Lease()) // it was on its way when the pause came
+	}
 	job, err := w.accept(ctx, d)
 	if invalid, ok := errors.AsType[*rejection](err); ok && history.found != nil {
 		job = history.job() // it was accepted once and runs: what changed since concerns the next run
@@ -135,7 +138,11 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}
 	o = o.next(c.job.retries, c.attempt, c.crashes, time.Now())
-	err := w.append(ctx, c, o.event(c.event(w, o.state)))
+	e := o.event(c.event(w, o.state))
+	if c.state == schemas.Cancelling {
+		e = afterCancel(e) // the job may have been lost before it was stopped
+	}
+	err := w.append(ctx, c, e)
 	if err == nil && c.state == schemas.Retrying {
 		err = w.again(ctx, c.delivery, o.retryAt, c.attempt+1)
 	}

@@ -26,8 +26,9 @@ func newInfrastructure(script func(runners.Spec, *scripted)) *infrastructure {
 // poolType is a kind of pool whose jobs run on i.
 func (i *infrastructure) poolType() runners.Type {
 	return runners.Type{
-		Name:     "process",
-		Template: json.RawMessage(`{"variables": {"type": "object", "properties": {"command": {"type": "string"}, "cpu": {"type": "integer"}}}, "job_configuration": {"command": "{{ command }}", "cpu": "{{ cpu }}"}}`),
+		Name:          "process",
+		EndsWithLease: true,
+		Template:      json.RawMessage(`{"variables": {"type": "object", "properties": {"command": {"type": "string"}, "cpu": {"type": "integer"}}}, "job_configuration": {"command": "{{ command }}", "cpu": "{{ cpu }}"}}`),
 		New: func(_ context.Context, c runners.Config) (runners.Runner, error) {
 			return &scriptedRunner{infrastructure: i, worker: c.Worker}, nil
 		},

@@ -139,6 +139,10 @@ type Type struct {
 	Summary  string          // one line for people: what runs where
 	Template json.RawMessage // the default base job template: {"variables": {JSON Schema}, "job_configuration": {...}}
 
+	// EndsWithLease says that an execution ends by itself when its worker's right to the run runs out (see [Leased]): once
+	// that is over, the run can be given up without asking the infrastructure.
+	EndsWithLease bool
+
 	// New makes a runner for one worker. dir is the worker's own state folder, which survives its restart.
 	New func(ctx context.Context, config Config) (Runner, error)
 

@@ -73,30 +73,9 @@ func (c *Conn) Cancels(ctx context.Context, pool string, handle func(ctx context
 // OnCancelling calls each with the run of every cancelling event of a pool, from the moment it returns until stop is called.
 // It is a hint: the event log is what counts. missed is called when some may have passed by: after a reconnect.
 func (c *Conn) OnCancelling(pool string, each func(run string), missed func()) (stop func(), err error) {
-	filter := runEventPrefix + pool + ".*.*." + string(schemas.Cancelling)
-	sub, err := c.NC.Subscribe(filter, func(m *nats.Msg) {
+	return c.hints(runEventPrefix+pool+".*.*."+string(schemas.Cancelling), func(m *nats.Msg) {
 		if parts := strings.Split(m.Subject, "."); len(parts) == 7 {
 			each(parts[5])
 		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to %s: %w", filter, err)
-	}
-	reconnected := c.NC.StatusChanged(nats.CONNECTED)
-	ended := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-reconnected:
-				missed()
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return func() {
-		close(ended)
-		c.NC.RemoveStatusListener(reconnected)
-		_ = sub.Unsubscribe()
-	}, nil
+	}, missed)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
@@ -13,7 +15,7 @@ import (
 // Stored is a request as it lies in a pool's stream: nobody has taken it, or whoever has is not done with it.
 type Stored struct {
 	Pool, Queue, Deployment string
-	Run                     string
+	Run                     string    // empty for a schedule whose runs have IDs of their own
 	Sequence                uint64    // in the pool's stream
 	Attempt                 int       // the attempt that it asks for, from 1
 	Requested               time.Time // when the run was requested
@@ -69,31 +71,49 @@ func stored(pool string, m *jetstream.RawStreamMsg) (Stored, bool) {
 	s := Stored{Pool: pool, Sequence: m.Sequence, Body: m.Data, Due: true}
 	subject := m.Subject
 	if target := m.Header.Get("Nats-Schedule-Target"); target != "" {
-		if m.Header.Get(HeaderRunID) == "" {
-			return s, false // its firings have IDs of their own
-		}
-		subject, s.Due = target, false
+		subject, s.Due = target, false // what it publishes may have an ID of its own
 	}
 	var err error
 	if _, s.Queue, s.Deployment, err = parseRunSubject(subject); err != nil {
 		return s, false
 	}
-	s.Run, _ = requestedRun(pool, m.Sequence, m.Header)
+	if s.Run = m.Header.Get(HeaderRunID); s.Run == "" && s.Due {
+		s.Run, _ = requestedRun(pool, m.Sequence, m.Header)
+	}
 	s.Attempt, s.Requested = requestedAttempt(m.Header, m.Time.UTC())
 	return s, true
+}
+
+// RequestAt returns the request with that sequence in a pool's stream. [ErrNotFound]: there is none.
+func (c *Conn) RequestAt(ctx context.Context, pool string, sequence uint64) (Stored, error) {
+	m, err := c.request(ctx, pool, sequence)
+	if err != nil {
+		return Stored{}, err
+	}
+	s, ok := stored(pool, m)
+	if !ok {
+		return Stored{}, notFound("request", strconv.FormatUint(sequence, 10), nil, "")
+	}
+	return s, nil
+}
+
+// OnRequests calls each for every request that is published by a client, from the moment it returns until stop is called. It
+// is a hint: the request may not be stored yet, or never be. missed is called when some may have passed by: after a reconnect.
+func (c *Conn) OnRequests(each func(pool, deployment string, body []byte), missed func()) (stop func(), err error) {
+	return c.hints(RunSubject("*", "*", "*"), func(m *nats.Msg) {
+		if pool, _, deployment, err := parseRunSubject(m.Subject); err == nil {
+			each(pool, deployment, m.Data)
+		}
+	}, missed)
 }
 
 // Request finds the message that asks for a run: at once for an ID made of the sequence, by reading the pool's stream for one
 // that was given. [ErrNotFound]: there is none.
 func (c *Conn) Request(ctx context.Context, pool, run string) (Stored, error) {
 	if of, sequence, natural := parseNaturalRun(run); natural && of == pool {
-		m, err := c.leaderMsg(ctx, poolStream(pool), msgGetRequest{Seq: sequence})
-		if err == nil {
-			if s, ok := stored(pool, m); ok && s.Run == run {
-				return s, nil
-			}
-		} else if !errors.Is(err, ErrNotFound) {
-			return Stored{}, fmt.Errorf("find run %s: %w", run, err)
+		s, err := c.RequestAt(ctx, pool, sequence)
+		if err == nil && s.Run == run || err != nil && !errors.Is(err, ErrNotFound) {
+			return s, err
 		}
 	}
 	var found Stored

@@ -40,7 +40,7 @@ func NewType(command func(dir string) ([]string, error)) runners.Type {
 	return runners.Type{
 		Name:     "process",
 		Summary:  "a process on the worker's machine",
-		Template: template,
+		Template: template, EndsWithLease: true,
 		New: func(ctx context.Context, config runners.Config) (runners.Runner, error) {
 			return newRunner(config, command)
 		},

@@ -1,0 +1,266 @@
+package consumers
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+const (
+	// afterHint is how long after a request passed by it is looked for in its stream: core NATS may be faster.
+	afterHint = 100 * time.Millisecond
+	// rescan is how often a pool is looked at that has schedules whose runs can expire: JetStream's own publishing passes nobody by.
+	rescan = 2 * time.Second
+)
+
+// expiries knows the waiting requests that are not to be started any more after some time, and records them as failed then.
+// Requests are seen as they pass by; what counts is what lies in the pools' streams, which are read from where the last look
+// ended.
+type expiries struct {
+	conn *streams.Conn
+	name string
+	log  *slog.Logger
+	wake chan struct{} // something below has changed
+
+	mu          sync.Mutex
+	deployments map[string]schemas.Deployment // those whose runs expire; under mu
+	pools       map[string]bool               // all there are; under mu
+	looks       map[string]look               // pools to look at; under mu
+
+	from    map[string]uint64 // where the next look at a pool's stream begins; only run uses it
+	waiting expiryHeap        // likewise
+}
+
+// look is a plan to read what has come into a pool's stream.
+type look struct {
+	at    time.Time
+	whole bool // from the beginning, not from where the last one ended
+}
+
+// expiry is one waiting request.
+type expiry struct {
+	at       time.Time
+	pool     string
+	sequence uint64
+}
+
+func newExpiries(conn *streams.Conn, name string, log *slog.Logger) *expiries {
+	return &expiries{
+		conn: conn, name: name, log: log, wake: make(chan struct{}, 1), deployments: map[string]schemas.Deployment{},
+		pools: map[string]bool{}, looks: map[string]look{}, from: map[string]uint64{},
+	}
+}
+
+// apply takes a change of a pool or a deployment.
+func (x *expiries) apply(ch streams.ConfigChange) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case ch.PoolRecord != nil:
+		if !x.pools[ch.Pool] {
+			x.pools[ch.Pool] = true
+			x.planLocked(ch.Pool, 0, true)
+		}
+	case ch.Pool != "":
+		delete(x.pools, ch.Pool)
+		delete(x.looks, ch.Pool)
+	case ch.Record == nil || ch.Record.ExpiresAfter == 0:
+		delete(x.deployments, ch.Deployment)
+	default:
+		x.deployments[ch.Deployment] = *ch.Record
+		x.planLocked(ch.Record.Pool, 0, true) // it may have requests that wait
+	}
+}
+
+// planLocked plans a look at a pool. mu is held.
+func (x *expiries) planLocked(pool string, in time.Duration, whole bool) {
+	l := look{at: time.Now().Add(in), whole: whole}
+	if planned, ok := x.looks[pool]; ok {
+		l.whole = l.whole || planned.whole
+		if planned.at.Before(l.at) {
+			l.at = planned.at
+		}
+	}
+	x.looks[pool] = l
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (x *expiries) plan(pool string, in time.Duration, whole bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.planLocked(pool, in, whole)
+}
+
+// seen takes a request that passes by.
+func (x *expiries) seen(pool, deployment string, body []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, expires := x.deployments[deployment]; expires || bytes.Contains(body, []byte("expires_at")) {
+		x.planLocked(pool, afterHint, false)
+	}
+}
+
+// run works until ctx ends.
+func (x *expiries) run(ctx context.Context) {
+	stop, err := x.conn.OnRequests(x.seen, x.lookEverywhere)
+	if err != nil {
+		x.log.Error("requests are not seen; they expire when a worker takes them", "err", err)
+		return
+	}
+	defer stop()
+	for {
+		next := time.NewTimer(x.step(ctx))
+		select {
+		case <-ctx.Done():
+			next.Stop()
+			return
+		case <-x.wake:
+			next.Stop()
+		case <-next.C:
+		}
+	}
+}
+
+// lookEverywhere plans a look at every pool from its beginning: some requests may have passed by unseen.
+func (x *expiries) lookEverywhere() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for pool := range x.pools {
+		x.planLocked(pool, afterHint, true)
+	}
+}
+
+// step does what is due and returns the time until the next.
+func (x *expiries) step(ctx context.Context) time.Duration {
+	now, next := time.Now(), time.Hour
+	x.mu.Lock()
+	due := map[string]look{}
+	for pool, l := range x.looks {
+		if left := l.at.Sub(now); left <= 0 {
+			due[pool] = l
+			delete(x.looks, pool)
+		} else {
+			next = min(next, left)
+		}
+	}
+	x.mu.Unlock()
+	for pool, l := range due {
+		if l.whole {
+			x.from[pool] = 0
+		}
+		if err := x.look(ctx, pool); err != nil && ctx.Err() == nil {
+			x.log.Warn("requests of a pool are not read; that is tried again", "pool", pool, "err", err)
+			x.plan(pool, longestWait, false)
+		}
+	}
+	for len(x.waiting) > 0 && ctx.Err() == nil {
+		if left := time.Until(x.waiting[0].at); left > 0 {
+			next = min(next, left)
+			break
+		}
+		e := heap.Pop(&x.waiting).(expiry)
+		if err := x.expire(ctx, e); err != nil && ctx.Err() == nil {
+			x.log.Warn("run is not recorded as expired; that is tried again", "pool", e.pool, "sequence", e.sequence, "err", err)
+			e.at = time.Now().Add(longestWait)
+			heap.Push(&x.waiting, e)
+		}
+	}
+	return next
+}
+
+// look reads what has come into a pool's stream since the last look.
+func (x *expiries) look(ctx context.Context, pool string) error {
+	repeats := false
+	err := x.conn.Requests(ctx, pool, x.from[pool]+1, func(s streams.Stored) error {
+		x.from[pool] = s.Sequence
+		at, ok := x.expiresAt(s)
+		if !ok {
+			return nil
+		}
+		if !s.Due {
+			repeats = true
+			return nil
+		}
+		heap.Push(&x.waiting, expiry{at: at, pool: pool, sequence: s.Sequence})
+		return nil
+	})
+	if err != nil {
+		if _, gone := x.conn.Pool(ctx, pool); errors.Is(gone, streams.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	if repeats {
+		x.plan(pool, rescan, false)
+	}
+	return nil
+}
+
+// expiresAt is when a request is not to be started any more. false: it has no such time, or has been started before.
+func (x *expiries) expiresAt(s streams.Stored) (time.Time, bool) {
+	if s.Attempt > 1 {
+		return time.Time{}, false
+	}
+	if bytes.Contains(s.Body, []byte("expires_at")) {
+		if r, err := schemas.ParseRunRequest(s.Body); err == nil && r.ExpiresAt != nil {
+			return *r.ExpiresAt, true
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	d, ok := x.deployments[s.Deployment]
+	return s.Requested.Add(time.Duration(d.ExpiresAfter)), ok
+}
+
+// expire records that a request was not started in time, if it still waits and the time is still the same.
+func (x *expiries) expire(ctx context.Context, e expiry) error {
+	s, err := x.conn.RequestAt(ctx, e.pool, e.sequence)
+	if errors.Is(err, streams.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if at, ok := x.expiresAt(s); !ok || time.Until(at) > 0 {
+		if ok {
+			e.at = at
+			heap.Push(&x.waiting, e)
+		}
+		return nil
+	}
+	event, err := endUnclaimed(ctx, x.conn, s, expired, x.name)
+	if errors.Is(err, streams.ErrOvertaken) {
+		return nil // it was claimed, or cancelled
+	}
+	if err == nil {
+		x.log.Info("run is "+string(event.State), "run", event.Run, "deployment", event.Deployment, "reason", event.Reason)
+	}
+	return err
+}
+
+// expiryHeap has the next one first.
+type expiryHeap []expiry
+
+func (h expiryHeap) Len() int           { return len(h) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h expiryHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *expiryHeap) Push(v any) { *h = append(*h, v.(expiry)) }
+
+// Pop implements heap.Interface.
+func (h *expiryHeap) Pop() any {
+	last := len(*h) - 1
+	v := (*h)[last]
+	*h = (*h)[:last]
+	return v
+}
