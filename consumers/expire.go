@@ -31,7 +31,6 @@ type expiries struct {
 
 	mu          sync.Mutex
 	deployments map[string]schemas.Deployment // those whose runs expire; under mu
-	pools       map[string]bool               // all there are; under mu
 	looks       map[string]look               // pools to look at; under mu
 
 	from    map[string]uint64 // where the next look at a pool's stream begins; only run uses it
@@ -54,23 +53,16 @@ type expiry struct {
 func newExpiries(conn *streams.Conn, name string, log *slog.Logger) *expiries {
 	return &expiries{
 		conn: conn, name: name, log: log, wake: make(chan struct{}, 1), deployments: map[string]schemas.Deployment{},
-		pools: map[string]bool{}, looks: map[string]look{}, from: map[string]uint64{},
+		looks: map[string]look{}, from: map[string]uint64{},
 	}
 }
 
-// apply takes a change of a pool or a deployment.
+// apply takes a change of a deployment.
 func (x *expiries) apply(ch streams.ConfigChange) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
-	case ch.PoolRecord != nil:
-		if !x.pools[ch.Pool] {
-			x.pools[ch.Pool] = true
-			x.planLocked(ch.Pool, 0, true)
-		}
 	case ch.Pool != "":
-		delete(x.pools, ch.Pool)
-		delete(x.looks, ch.Pool)
 	case ch.Record == nil || ch.Record.ExpiresAfter == 0:
 		delete(x.deployments, ch.Deployment)
 	default:
@@ -101,23 +93,26 @@ func (x *expiries) plan(pool string, in time.Duration, whole bool) {
 	x.planLocked(pool, in, whole)
 }
 
-// seen takes a request that passes by.
-func (x *expiries) seen(pool, deployment string, body []byte) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, expires := x.deployments[deployment]; expires || bytes.Contains(body, []byte("expires_at")) {
-		x.planLocked(pool, afterHint, false)
+// listen sees the pool's requests pass by until ctx ends.
+func (x *expiries) listen(ctx context.Context, p schemas.Pool) {
+	stop, err := x.conn.OnRequests(p, func(deployment string, body []byte) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		if _, expires := x.deployments[deployment]; expires || bytes.Contains(body, []byte("expires_at")) {
+			x.planLocked(p.Name, afterHint, false)
+		}
+	}, func() { x.plan(p.Name, afterHint, true) })
+	if err != nil {
+		x.log.Error("requests are not seen; they expire when a worker takes them", "pool", p.Name, "err", err)
+		return
 	}
+	x.plan(p.Name, 0, true)
+	<-ctx.Done()
+	stop()
 }
 
 // run works until ctx ends.
 func (x *expiries) run(ctx context.Context) {
-	stop, err := x.conn.OnRequests(x.seen, x.lookEverywhere)
-	if err != nil {
-		x.log.Error("requests are not seen; they expire when a worker takes them", "err", err)
-		return
-	}
-	defer stop()
 	for {
 		next := time.NewTimer(x.step(ctx))
 		select {
@@ -128,15 +123,6 @@ func (x *expiries) run(ctx context.Context) {
 			next.Stop()
 		case <-next.C:
 		}
-	}
-}
-
-// lookEverywhere plans a look at every pool from its beginning: some requests may have passed by unseen.
-func (x *expiries) lookEverywhere() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for pool := range x.pools {
-		x.planLocked(pool, afterHint, true)
 	}
 }
 

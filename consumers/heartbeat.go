@@ -16,7 +16,7 @@ import (
 
 // heartbeat writes the worker's record every few seconds and whenever it is poked, and takes it back when ctx ends.
 // No lease lasts longer than the record is confirmed, see [lease].
-func (w *Worker) heartbeat(ctx context.Context, queues []string) {
+func (w *Worker) heartbeat(ctx context.Context) {
 	every := time.NewTicker(min(streams.HeartbeatEvery, w.ackWait()/recordsPerWait))
 	defer every.Stop()
 	for {
@@ -26,21 +26,21 @@ func (w *Worker) heartbeat(ctx context.Context, queues []string) {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
-			if err := w.conn.RemoveWorker(last, w.record(queues)); err != nil {
+			if err := w.conn.RemoveWorker(last, w.record()); err != nil {
 				w.Logger.Warn("worker's record is not removed; it shows as offline", "err", err)
 			}
 			return
 		}
-		w.writeRecord(ctx, queues)
+		w.writeRecord(ctx)
 	}
 }
 
 // writeRecord writes the worker's record once. A failure is only told: the next heartbeat tries again.
-func (w *Worker) writeRecord(ctx context.Context, queues []string) {
+func (w *Worker) writeRecord(ctx context.Context) {
 	sent := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, w.ackWait()/recordsPerWait)
 	defer cancel()
-	if err := w.conn.PutWorker(bounded, w.record(queues)); err != nil {
+	if err := w.conn.PutWorker(bounded, w.record()); err != nil {
 		if ctx.Err() == nil {
 			w.Logger.Warn("heartbeat is not written", "err", err)
 		}
@@ -82,11 +82,11 @@ func (w *Worker) has(ctx context.Context, execution string) bool {
 }
 
 // record is what others see of the worker.
-func (w *Worker) record(queues []string) schemas.Worker {
+func (w *Worker) record() schemas.Worker {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := schemas.Worker{
-		Name: w.Name, Pool: w.Pool, Type: w.config.kind.Name, Status: schemas.WorkerOnline, Queues: queues, Slots: w.Slots, Used: len(w.held),
+		Name: w.Name, Pool: w.Pool, Type: w.config.kind.Name, Status: schemas.WorkerOnline, Queues: w.queues, Slots: w.Slots, Used: len(w.held),
 		Version: w.Version, PID: os.Getpid(), Instance: w.instance, Started: w.started, Seen: time.Now().UTC(),
 	}
 	r.Host, _ = os.Hostname()
@@ -100,6 +100,17 @@ func (w *Worker) record(queues []string) schemas.Worker {
 	}
 	slices.Sort(r.Runs)
 	return r
+}
+
+// serves notes the queues that are served from now on, and says so.
+func (w *Worker) serves(queues []string) {
+	w.mu.Lock()
+	changed := !slices.Equal(w.queues, queues)
+	w.queues = queues
+	w.mu.Unlock()
+	if changed {
+		w.poke()
+	}
 }
 
 // poke asks for a heartbeat at once.

@@ -48,7 +48,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		ready := make(chan struct{})
 		err := k.conn.WatchConfig(ctx, ready, func(ch streams.ConfigChange) {
 			if ch.Pool != "" {
-				k.apply(ctx, ch.Pool, ch.PoolRecord)
+				k.apply(ctx, ch.Pool, ch.PoolRecord, x)
 			}
 			x.apply(ch)
 		})
@@ -61,7 +61,7 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // apply starts to look after a pool that is new, ends it for one that is gone, and starts again for one whose leases or queues
 // have changed.
-func (k *Keeper) apply(ctx context.Context, name string, p *schemas.Pool) {
+func (k *Keeper) apply(ctx context.Context, name string, p *schemas.Pool, x *expiries) {
 	old := k.pools[name]
 	if old != nil && p != nil && old.pool.Lease() == p.Lease() && slices.Equal(old.pool.Queues(), p.Queues()) {
 		return
@@ -75,6 +75,7 @@ func (k *Keeper) apply(ctx context.Context, name string, p *schemas.Pool) {
 	}
 	ctx, end := context.WithCancel(ctx)
 	k.pools[name] = &kept{pool: *p, end: end}
+	k.group.Go(func() { x.listen(ctx, *p) })
 	k.group.Go(func() { takeCancels(ctx, k.conn, name, k.log) })
 	i := slices.IndexFunc(k.types, func(t runners.Type) bool { return t.Name == p.Type })
 	if i < 0 || !k.types[i].EndsWithLease {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
-	"github.com/weir-run/weir/streams"
 )
 
 var (
@@ -87,8 +86,12 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		defer t.Stop()
 		timeout = t.C
 	}
-	kept := time.NewTicker(streams.HeldEvery)
-	defer kept.Stop()
+	var kept <-chan time.Time // when to record the state again, so that it is not too old to be kept
+	if w.heldEvery > 0 {
+		t := time.NewTicker(w.heldEvery)
+		defer t.Stop()
+		kept = t.C
+	}
 	var cause error // why the job is being ended
 	stop := func(why error) {
 		if cause == nil {
@@ -130,7 +133,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		case <-stopping:
 			stop(errStopped)
 			stopping = nil
-		case <-kept.C:
+		case <-kept:
 			held := c.event(w, c.state)
 			held.Execution, held.Reason, held.Message = exec.ID(), schemas.ReasonHeld, "the run goes on"
 			if err := w.append(waiting, c, held); err != nil {

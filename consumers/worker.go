@@ -62,6 +62,8 @@ type Worker struct {
 	instance string
 	started  time.Time
 
+	heldEvery time.Duration // how often the state of a run that goes on is recorded again; 0: never
+
 	runs sync.WaitGroup
 
 	mu       sync.Mutex
@@ -69,6 +71,7 @@ type Worker struct {
 	owned    map[string]*claim // those of them that are claimed, by run; under mu
 	free     chan struct{}     // a value for each slot that no run holds and nothing is asked for; under mu
 	draining bool              // under mu
+	queues   []string          // that are served; under mu
 	beat     chan struct{}     // asks for a heartbeat out of turn
 	wrote    time.Time         // when the last record that NATS has confirmed was sent; under mu
 	drain    context.CancelCauseFunc
@@ -120,6 +123,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	if err != nil {
 		return err
 	}
+	if w.heldEvery, err = w.conn.HeldEvery(drain); err != nil {
+		return err
+	}
 	w.runner, err = w.Types[i].New(stop, runners.Config{Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code})
 	if err != nil {
 		return fmt.Errorf("start the %s runner: %w", pool.Type, err)
@@ -154,8 +160,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	} else {
 		defer func() { _ = service.Stop() }()
 	}
-	w.writeRecord(alive, puller.Queues()) // whoever reads that it is ready finds it listed
-	background.Go(func() { w.heartbeat(alive, puller.Queues()) })
+	w.serves(puller.Queues())
+	w.writeRecord(alive) // whoever reads that it is ready finds it listed
+	background.Go(func() { w.heartbeat(alive) })
 	background.Go(func() { w.takeCancels(alive) })
 	w.reclaim(stop)
 	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
@@ -216,6 +223,7 @@ func (w *Worker) pull(drain, stop context.Context) error {
 		if err != nil {
 			return err
 		}
+		w.serves(puller.Queues())
 		if pool.Paused {
 			w.Logger.Info("pool is paused: nothing new is started; resume it with: weir work-pool resume " + w.Pool)
 			w.sitOut(drain, stop, pool, puller, changed)

@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/weir-run/weir/schemas"
 )
 
 // Stored is a request as it lies in a pool's stream: nobody has taken it, or whoever has is not done with it.
@@ -97,14 +99,29 @@ func (c *Conn) RequestAt(ctx context.Context, pool string, sequence uint64) (Sto
 	return s, nil
 }
 
-// OnRequests calls each for every request that is published by a client, from the moment it returns until stop is called. It
-// is a hint: the request may not be stored yet, or never be. missed is called when some may have passed by: after a reconnect.
-func (c *Conn) OnRequests(each func(pool, deployment string, body []byte), missed func()) (stop func(), err error) {
-	return c.hints(RunSubject("*", "*", "*"), func(m *nats.Msg) {
-		if pool, _, deployment, err := parseRunSubject(m.Subject); err == nil {
-			each(pool, deployment, m.Data)
+// OnRequests calls each for every request to a pool's work queues that a client publishes, from the moment it returns until stop
+// is called. It is a hint: the request may not be stored yet, or never be. missed is called when some may have passed by: after
+// a reconnect. A queue that does not exist is not listened on: to publish there has to fail.
+func (c *Conn) OnRequests(p schemas.Pool, each func(deployment string, body []byte), missed func()) (stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, s := range stops {
+			s()
 		}
-	}, missed)
+	}
+	for _, q := range p.Queues() {
+		s, err := c.hints(queueSubject(p.Name, q.Name), func(m *nats.Msg) {
+			if _, _, deployment, err := parseRunSubject(m.Subject); err == nil {
+				each(deployment, m.Data)
+			}
+		}, missed)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		stops = append(stops, s)
+	}
+	return stop, nil
 }
 
 // Request finds the message that asks for a run: at once for an ID made of the sequence, by reading the pool's stream for one

@@ -17,10 +17,6 @@ const (
 	runsAge  = 30 * 24 * time.Hour
 	logAge   = 7 * 24 * time.Hour
 
-	// HeldEvery is how often the owner of a long run records its state again where events are kept as long as Weir keeps them by
-	// itself. [Conn.HeldEvery] asks how long they are.
-	HeldEvery = eventAge / 2
-
 	// workerAge is how long a worker that stopped without a word stays listed as offline.
 	workerAge = 24 * time.Hour
 )

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
+	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/server"
 	"github.com/weir-run/weir/streams"
 )
@@ -185,6 +186,7 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 	if err := e.printFacts(f); err != nil {
 		return errors.Join(err, stopServer(srv))
 	}
+	endKeeping := keep(conn, cfg.server.Logger)
 	fmt.Fprintf(e.stdout, "\nNext, in another terminal:\n%s  weir work-pool create development --type process\n  weir worker start --pool development\n\nCtrl-C stops it.\n", exportURL(srv))
 	select {
 	case <-ctx.Done():
@@ -192,10 +194,27 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 	case <-srv.Done():
 		err = errors.New("the embedded NATS server stopped by itself; its log lines above say why")
 	}
+	endKeeping()
 	if !cfg.elsewhere {
 		conn.Close() // before its server
 	}
 	return errors.Join(err, stopServer(srv))
+}
+
+// keep looks after runs that no worker looks after, until the function it returns is called.
+func keep(conn *streams.Conn, log *slog.Logger) (end func()) {
+	host, _ := os.Hostname()
+	ctx, cancel := context.WithCancel(context.Background())
+	k := consumers.NewKeeper(conn, workerName(host, "server", 1), poolTypes, log)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		k.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 func serverFacts(srv *server.Server, cfg serveConfig) (facts, error) {

@@ -77,6 +77,7 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 		conn.Close()
 		err = errors.Join(err, stopServer(srv))
 	}()
+	defer keep(conn, cfg.log)()
 	created, err := e.deployUp(drain, conn, project)
 	if err != nil {
 		return err
