@@ -24,7 +24,7 @@ NATS_CLI  = WEIR_NATS_CLI=$(abspath $(TOOLS))/nats
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-integration lint vuln fuzz bench torture torture-broken generate verify cross clean
+.PHONY: help build run test test-integration lint vuln model fuzz bench torture torture-broken generate verify cross clean
 
 help: ## Print this list
 	@echo 'make TARGET, where TARGET is one of:'
@@ -53,6 +53,9 @@ lint: $(TOOLS)/golangci-lint ## Vet and lint
 
 vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities in what the code calls
 	tools/vuln.sh $(TOOLS)/govulncheck $(VULNDB)
+
+model: ## Search every state of the protocol's model, and print the counterexamples
+	$(GO) test -count=1 -v ./docs/model/
 
 fuzz: ## Run each fuzz target for FUZZTIME
 	tools/fuzz.sh $(FUZZTIME)
