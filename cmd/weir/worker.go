@@ -27,6 +27,15 @@ func workerCommand(e *env) *cli.Command {
 					&cli.StringFlag{Name: "name", Aliases: []string{"n"}, Usage: "the worker's `NAME`, the same at each start (default: from host and pool)"},
 					&cli.StringFlag{Name: "state-dir", Usage: "`DIR` of what must survive a restart of the worker (default: below XDG_STATE_HOME)"},
 					&cli.StringFlag{Name: "code", Usage: "`DIR` in which entrypoints are found where the deployment's own folder is not here", Value: "."},
+					&cli.BoolFlag{Name: "run-once", Usage: "take one run, wait until it ends, then end: for a CI job, or a KEDA ScaledJob, which starts a worker for each run"},
+					&cli.DurationFlag{
+						Name: "idle-exit", DefaultText: "never",
+						Usage: "end when no run has been held for so long, such as `5m`: for machines that cost money while they wait",
+					},
+					&cli.DurationFlag{
+						Name: "drain-timeout", DefaultText: "wait",
+						Usage: "stop what still runs so long after the drain began, such as `90s`: for deploys, whose system kills the worker in the end; what is stopped is handed back",
+					},
 				},
 				Action: func(c *cli.Context) error { return startWorker(c.Context, e, c) },
 			},

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,8 +25,9 @@ var defaultSlots = max(4, runtime.NumCPU())
 
 const slotsText = "one for each CPU, at least 4"
 
-const workerStartText = `The first TERM or Ctrl-C drains: nothing new is started and what runs is waited for. The second one stops what runs.
-A worker started under its old name finds the runs it held.`
+const workerStartText = `The first TERM or Ctrl-C drains: nothing new is started and what runs is waited for. The second one stops what runs and hands
+it back, for another worker to start anew. Either way the exit code is 0.
+A worker started under its old name goes on with the runs it held.`
 
 type workerConfig struct {
 	pool     string
@@ -34,6 +36,9 @@ type workerConfig struct {
 	name     string // empty: from host and pool
 	stateDir string // empty: below XDG_STATE_HOME
 	code     string
+
+	once                   bool          // take one run only
+	idleExit, drainTimeout time.Duration // 0: never; wait
 }
 
 func startWorker(ctx context.Context, e *env, c *cli.Context) error {
@@ -42,9 +47,13 @@ func startWorker(ctx context.Context, e *env, c *cli.Context) error {
 	}
 	cfg := workerConfig{
 		pool: c.String("pool"), queues: c.StringSlice("work-queue"), slots: c.Int("limit"), name: c.String("name"), stateDir: c.String("state-dir"),
-		code: c.String("code"),
+		code: c.String("code"), once: c.Bool("run-once"), idleExit: c.Duration("idle-exit"), drainTimeout: c.Duration("drain-timeout"),
 	}
 	switch {
+	case c.IsSet("idle-exit") && cfg.idleExit <= 0:
+		return usagef("--idle-exit is %s; give a duration above 0, such as 5m", cfg.idleExit)
+	case c.IsSet("drain-timeout") && cfg.drainTimeout <= 0:
+		return usagef("--drain-timeout is %s; give a duration above 0, such as 90s", cfg.drainTimeout)
 	case cfg.pool == "":
 		return usagef("weir worker start needs --pool: see the pools with: weir work-pool ls")
 	case cfg.slots < 1 || cfg.slots > consumers.MaxSlots:
@@ -80,7 +89,7 @@ func serveWorker(drain, stop context.Context, e *env, cfg workerConfig) error {
 	defer conn.Close()
 	w, err := consumers.New(conn, consumers.Config{
 		Name: state.name, Pool: cfg.pool, Queues: cfg.queues, Slots: cfg.slots, Dir: state.dir, Code: code, Types: poolTypes,
-		Version: weirVersion(), Logger: log,
+		Version: weirVersion(), Once: cfg.once, IdleExit: cfg.idleExit, DrainTimeout: cfg.drainTimeout, Logger: log,
 	})
 	if err != nil {
 		return err
