@@ -147,6 +147,57 @@ func (c *Conn) Request(ctx context.Context, pool, run string) (Stored, error) {
 	return found, err
 }
 
+// Recorded is how a run stands that nobody has claimed.
+func (s Stored) Recorded() Recorded {
+	message := "waits for a worker of pool " + s.Pool
+	if !s.Due {
+		message = "is not due yet"
+	}
+	return Recorded{Stored: s.Requested, RunEvent: schemas.RunEvent{
+		Run: s.Run, Pool: s.Pool, Queue: s.Queue, Deployment: s.Deployment, State: schemas.Scheduled, Message: message,
+		Time: s.Requested, Requested: s.Requested, Sequence: s.Sequence,
+	}}
+}
+
+// waitingPage is how many requests [Conn.EachWaiting] holds.
+const waitingPage = 256
+
+// EachWaiting calls each for the requests of a pool that nobody has claimed, those that are not due yet included, oldest first,
+// until it returns an error.
+func (c *Conn) EachWaiting(ctx context.Context, pool string, each func(Stored) error) error {
+	for from := uint64(1); ; {
+		page := make([]Stored, 0, waitingPage) // each may take long, and a batch is not to wait for it
+		err := c.Requests(ctx, pool, from, func(s Stored) error {
+			s.Body = nil
+			page = append(page, s)
+			if len(page) == waitingPage {
+				return errDone
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, s := range page {
+			from = s.Sequence + 1
+			if s.Attempt > 1 {
+				continue
+			}
+			if _, err := c.LastEventIn(ctx, pool, s.Run); err == nil {
+				continue
+			} else if !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			if err := each(s); err != nil {
+				return err
+			}
+		}
+		if len(page) < waitingPage {
+			return nil
+		}
+	}
+}
+
 // Remove deletes a request from its pool's stream. One that is gone is not an error.
 func (c *Conn) Remove(ctx context.Context, s Stored) error {
 	ctx, cancel := c.bound(ctx)

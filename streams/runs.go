@@ -11,8 +11,8 @@ import (
 	"github.com/weir-run/weir/schemas"
 )
 
-// Run returns where a run stands: its last event, or, of one that nobody has claimed yet, its request in the pool's stream
-// as [schemas.Scheduled].
+// Run returns where a run stands: its last event, or, of one that nobody has claimed yet, its request in a pool's stream as
+// [schemas.Scheduled]. One whose ID was given by hand is looked for in the streams of all pools.
 func (c *Conn) Run(ctx context.Context, run string) (Recorded, error) {
 	if err := schemas.CheckName("run", run); err != nil {
 		return Recorded{}, err
@@ -21,28 +21,30 @@ func (c *Conn) Run(ctx context.Context, run string) (Recorded, error) {
 	if !errors.Is(err, ErrNotFound) {
 		return last, err
 	}
-	pool, sequence, ok := parseNaturalRun(run)
-	if !ok {
+	unknown := err
+	pools, err := c.Pools(ctx)
+	if err != nil {
 		return Recorded{}, err
 	}
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	s, streamErr := c.JS.Stream(ctx, poolStream(pool))
-	if streamErr != nil {
-		return Recorded{}, err
+	of, sequence, natural := parseNaturalRun(run)
+	for _, p := range pools {
+		var s Stored
+		if natural && of == p.Name { // no other request of that pool can have this ID
+			s, err = c.RequestAt(ctx, p.Name, sequence)
+		} else {
+			s, err = c.Request(ctx, p.Name, run)
+		}
+		switch {
+		case err == nil && s.Run == run:
+			return s.Recorded(), nil
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return Recorded{}, err
+		}
 	}
-	m, getErr := s.GetMsg(ctx, sequence)
-	if getErr != nil {
-		return Recorded{}, err
+	if last, err := c.last(ctx, runEventFilter("*", "*", run), run); err == nil {
+		return last, nil // it was claimed, and even ended, between the two looks
 	}
-	name, queue, deployment, parseErr := parseRunSubject(m.Subject)
-	if parseErr != nil || m.Header.Get(HeaderRunID) != "" {
-		return Recorded{}, err
-	}
-	return Recorded{Stored: m.Time, RunEvent: schemas.RunEvent{
-		Run: run, Pool: name, Queue: queue, Deployment: deployment, State: schemas.Scheduled, Time: m.Time.UTC(),
-		Requested: m.Time.UTC(), Sequence: sequence, Message: "waits for a worker of pool " + name,
-	}}, nil
+	return Recorded{}, unknown
 }
 
 // Filter says which runs are meant. Its zero value means all.
@@ -50,7 +52,8 @@ type Filter struct {
 	Pool       string
 	Deployment string
 	States     []schemas.State
-	Limit      int // 0: 50
+	Since      time.Time // changed then or later, by the NATS server's clock
+	Limit      int       // of [Conn.Runs]; 0: 50
 }
 
 // Runs returns the runs that changed last, newest first, each with its current state. Those that nobody has claimed are
@@ -60,12 +63,14 @@ func (c *Conn) Runs(ctx context.Context, f Filter) ([]Recorded, error) {
 	if limit <= 0 {
 		limit = 50
 	}
-	stream, key := "KV_"+RunsBucket, "$KV."+RunsBucket+"."+runKey(anyToken(f.Pool), anyToken(f.Deployment), "*")
 	var out []Recorded
-	err := c.newest(ctx, stream, key, limit, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	err := c.newest(ctx, runsStream, f.runs(), limit, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		e, err := schemas.DecodeRunEvent(m.Data())
 		if err != nil {
 			return fmt.Errorf("run %s: %w", m.Subject(), err)
+		}
+		if meta.Timestamp.Before(f.Since) {
+			return errDone
 		}
 		if f.match(e) {
 			out = append(out, Recorded{RunEvent: e, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp})
@@ -76,6 +81,41 @@ func (c *Conn) Runs(ctx context.Context, f Filter) ([]Recorded, error) {
 		return nil
 	})
 	return out, err
+}
+
+// EachRun calls each for the runs that somebody has claimed, with their current state, the one that changed first before all,
+// until it returns an error. It holds none of them. from is 0 at first; what is returned is where a later call goes on, to see
+// what has changed since.
+func (c *Conn) EachRun(ctx context.Context, f Filter, from uint64, each func(Recorded) error) (next uint64, err error) {
+	bounded, cancel := c.bound(ctx)
+	s, err := c.JS.Stream(bounded, runsStream)
+	cancel()
+	if err != nil {
+		return from, fmt.Errorf("read stream %s: %w", runsStream, unavailable(c.url, err))
+	}
+	state := s.CachedInfo().State
+	from, next = max(from, state.FirstSeq), state.LastSeq+1
+	if from >= next || state.Msgs == 0 {
+		return next, nil
+	}
+	return next, c.between(ctx, runsStream, f.runs(), from, next, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		e, err := schemas.DecodeRunEvent(m.Data())
+		if err != nil {
+			return fmt.Errorf("run %s: %w", m.Subject(), err)
+		}
+		if !f.match(e) || meta.Timestamp.Before(f.Since) {
+			return nil
+		}
+		return each(Recorded{RunEvent: e, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp})
+	})
+}
+
+// runsStream is the stream under the bucket of the runs.
+const runsStream = "KV_" + RunsBucket
+
+// runs is the filter's subject in [runsStream].
+func (f Filter) runs() string {
+	return "$KV." + RunsBucket + "." + runKey(anyToken(f.Pool), anyToken(f.Deployment), "*")
 }
 
 func (f Filter) match(e schemas.RunEvent) bool {
