@@ -185,7 +185,7 @@ func complete(app *cli.App, words []string, names func(kind string) []string) []
 // takesMany tells whether a command takes several names of a kind.
 func takesMany(path []string) bool {
 	switch strings.Join(path, " ") {
-	case "deploy", "dead-letter retry", "dead-letter delete":
+	case "deploy", "flow-run cancel", "flow-run retry", "dead-letter retry", "dead-letter delete":
 		return true
 	}
 	return false

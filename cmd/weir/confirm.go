@@ -9,7 +9,7 @@ import (
 )
 
 func forceFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "don't ask"}
+	return &cli.BoolFlag{Name: "force", Aliases: []string{"f", "yes"}, Usage: "don't ask"}
 }
 
 // confirm asks before something that cannot be undone. Without a terminal, or --force, it refuses.
@@ -26,5 +26,5 @@ func (e *env) confirm(c *cli.Context, what string) error {
 	case "y", "yes":
 		return nil
 	}
-	return refusef("nothing was deleted")
+	return refusef("nothing was done")
 }

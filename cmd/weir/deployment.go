@@ -117,6 +117,9 @@ func (e *env) inspectDeployment(ctx context.Context, c *cli.Context, conn *strea
 		addDuration(&f, "Timeout", d.Timeout)
 		addDuration(&f, "Grace", d.Grace)
 		addDuration(&f, "Expires after", d.ExpiresAfter)
+		if d.Retries != nil {
+			f.add("Retries", retriesText(*d.Retries))
+		}
 		addValues(&f, "Parameter ", d.Parameters)
 		addValues(&f, "Job variable ", d.JobVariables)
 		if names := parameterNames(d.ParameterSchema); len(names) > 0 {
@@ -136,6 +139,35 @@ func addDuration(f *facts, label string, d schemas.Duration) {
 	if d > 0 {
 		f.add(label, time.Duration(d).String())
 	}
+}
+
+// retriesText is when a job that failed is tried again: 5, after about 10s, 20s, 40s, ….
+func retriesText(r schemas.Retries) string {
+	if r.Max == 0 {
+		return "none"
+	}
+	const middle = 0.5 // of what is left to chance
+	var waits []string
+	for n := 1; n <= min(r.Max, 3); n++ {
+		waits = append(waits, r.Wait(n, middle).String())
+	}
+	s := fmt.Sprintf("%d, after about %s", r.Max, strings.Join(waits, ", "))
+	if r.Max > 3 {
+		s += fmt.Sprintf(", … %s", r.Wait(r.Max, middle))
+	}
+	causes := func(word string, list []schemas.Cause) {
+		for i, c := range list {
+			if i == 0 {
+				s += "; " + word + " "
+			} else {
+				s += ", "
+			}
+			s += string(c)
+		}
+	}
+	causes("on", r.RetryOn)
+	causes("never on", r.NeverOn)
+	return s
 }
 
 func addValues(f *facts, prefix string, values map[string]json.RawMessage) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,7 +17,7 @@ import (
 
 func flowRunCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "flow-run", Aliases: []string{"run"}, Usage: "look at runs",
+		Name: "flow-run", Aliases: []string{"run"}, Usage: "look at runs, cancel them and run them again",
 		Subcommands: []*cli.Command{
 			{
 				Name: "ls", Aliases: []string{"list"}, Usage: "list runs, the latest change first, waiting ones before all",
@@ -44,6 +45,34 @@ func flowRunCommand(e *env) *cli.Command {
 				Name: "watch", Usage: "show a run's states and output until it ends; exit code 0 when it completes, else 1", ArgsUsage: "RUN",
 				Flags: outputFlags(), Action: e.connected(e.watch),
 			},
+			{
+				Name: "cancel", Usage: "cancel runs wherever they stand, by ID or by filter, and wait until nothing of them is left", ArgsUsage: "[RUN...]",
+				Description: cancelText,
+				Flags: outputFlags(
+					&cli.StringFlag{Name: "reason", Aliases: []string{"r"}, Usage: "`TEXT` for people, kept with the run"},
+					&cli.BoolFlag{Name: "no-wait", Usage: "don't wait until the jobs are gone"},
+					&cli.StringFlag{Name: "pool", Aliases: []string{"p"}, Usage: "those in this work `POOL`"},
+					&cli.StringFlag{Name: "deployment", Aliases: []string{"d"}, Usage: "those of this `DEPLOYMENT`"},
+					&cli.StringSliceFlag{Name: "state", Usage: "those in this `STATE`; may be given again"},
+					forceFlag(),
+				),
+				Action: e.connected(e.cancelRuns),
+			},
+			{
+				Name: "retry", Usage: "run again, as new runs, what has ended, by ID or by filter", ArgsUsage: "[RUN...]",
+				Description: retryText,
+				Flags: outputFlags(
+					&cli.StringSliceFlag{Name: "param", Aliases: []string{"p"}, Usage: "change a parameter, `KEY=VALUE`; may be given again"},
+					&cli.StringFlag{Name: "pool", Usage: "those in this work `POOL`"},
+					&cli.StringFlag{Name: "deployment", Aliases: []string{"d"}, Usage: "those of this `DEPLOYMENT`"},
+					&cli.StringSliceFlag{Name: "state", Usage: "those in this final `STATE`; may be given again"},
+					&cli.StringFlag{Name: "since", Usage: "those that ended within this `TIME`, such as 90m or 1d"},
+					&cli.BoolFlag{Name: "dry-run", Usage: "only show which runs would be requested again"},
+					&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show states and output until the new run ends; for one run"},
+					forceFlag(),
+				),
+				Action: e.connected(e.retryRuns),
+			},
 		},
 	}
 }
@@ -57,11 +86,9 @@ func allStates() []string {
 	return names
 }
 
+// runFilter reads --pool, --deployment and --state.
 func runFilter(c *cli.Context) (streams.Filter, error) {
-	f := streams.Filter{Pool: c.String("pool"), Deployment: c.String("deployment"), Limit: c.Int("limit")}
-	if f.Limit < 1 {
-		return f, usagef("--limit is %d; give 1 or more", f.Limit)
-	}
+	f := streams.Filter{Pool: c.String("pool"), Deployment: c.String("deployment")}
 	for _, kind := range [][2]string{{"work pool", f.Pool}, {"deployment", f.Deployment}} {
 		if kind[1] != "" {
 			if err := schemas.CheckName(kind[0], kind[1]); err != nil {
@@ -92,6 +119,9 @@ func (e *env) listRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) 
 	if err != nil {
 		return err
 	}
+	if f.Limit = c.Int("limit"); f.Limit < 1 {
+		return usagef("--limit is %d; give 1 or more", f.Limit)
+	}
 	runs, err := findRuns(ctx, conn, f)
 	if err != nil {
 		return err
@@ -111,7 +141,10 @@ func (e *env) listRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) 
 				{title: "DEPLOYMENT", flex: true},
 				{title: "POOL", flex: true},
 				{title: "QUEUE", wide: true},
-				{title: "STATE", color: stateColor},
+				{title: "STATE", color: func(cell string) string {
+					state, _, _ := strings.Cut(cell, " ")
+					return stateColor(state)
+				}},
 				{title: "AGE", right: true},
 				{title: "TOOK", right: true},
 				{title: "WORKER", flex: true},
@@ -121,11 +154,22 @@ func (e *env) listRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) 
 			empty: "There are no such runs. Request one with: weir deployment run DEPLOYMENT",
 		}
 		for _, r := range rows {
-			t.add(r.Run, r.Deployment, r.Pool, r.Queue, string(r.State), since(now, r.Requested), tookMS(r.RunningMS), dash(r.Worker), strconv.Itoa(r.Attempt),
+			t.add(r.Run, r.Deployment, r.Pool, r.Queue, strings.TrimSpace(string(r.State)+" "+due(r, now)), since(now, r.Requested), tookMS(r.RunningMS), dash(r.Worker), strconv.Itoa(r.Attempt),
 				strings.TrimSpace(string(r.Reason)+" "+r.Message))
 		}
 		return e.printTable(t, wide)
 	})
+}
+
+// due says when a retrying run's next attempt is: in 8s.
+func due(r schemas.RunEvent, now time.Time) string {
+	switch {
+	case r.State != schemas.Retrying || r.RetryAt == nil:
+		return ""
+	case r.RetryAt.After(now):
+		return "in " + age(r.RetryAt.Sub(now)+time.Second-1) // rounded up
+	}
+	return "now"
 }
 
 // findRuns returns runs that wait, newest first, then those that somebody has claimed, newest first.
@@ -163,31 +207,13 @@ func findRuns(ctx context.Context, conn *streams.Conn, f streams.Filter) ([]stre
 	return out[:min(len(out), f.Limit)], nil
 }
 
-// maxSearched is how many waiting requests are looked through for a run that was named by hand.
-const maxSearched = 1000
-
-// findRun returns where a run stands, also of one that was named by hand and still waits.
+// findRun returns where a run stands.
 func findRun(ctx context.Context, conn *streams.Conn, run string) (streams.Recorded, error) {
 	r, err := conn.Run(ctx, run)
-	if !errors.Is(err, streams.ErrNotFound) {
-		return r, err
+	if errors.Is(err, streams.ErrNotFound) {
+		return r, fmt.Errorf("%w; see the latest with: weir flow-run ls", err)
 	}
-	pools, poolsErr := conn.Pools(ctx)
-	if poolsErr != nil {
-		return r, poolsErr
-	}
-	for _, p := range pools {
-		waiting, waitingErr := conn.Waiting(ctx, p, maxSearched)
-		if waitingErr != nil {
-			return r, waitingErr
-		}
-		for _, w := range waiting {
-			if w.Run == run {
-				return w, nil
-			}
-		}
-	}
-	return r, fmt.Errorf("%w; see the latest with: weir flow-run ls", err)
+	return r, err
 }
 
 func (e *env) printLogs(ctx context.Context, c *cli.Context, conn *streams.Conn) error {

@@ -71,6 +71,12 @@ func (e *env) showRun(d runDetails, now time.Time, wide bool) error {
 	if d.Attempt > 0 {
 		f.add("Attempt", strconv.Itoa(d.Attempt))
 	}
+	if d.Crashes > 0 {
+		f.add("Crashes", strconv.Itoa(d.Crashes)+" of the attempts were lost to the infrastructure")
+	}
+	if when := due(d.RunEvent, now); when != "" {
+		f.add("Next attempt", when+" ("+stamp(*d.RetryAt)+")")
+	}
 	if d.ExitCode != nil {
 		f.add("Exit code", strconv.Itoa(*d.ExitCode))
 	}
