@@ -24,6 +24,9 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		case <-every.C:
 		case <-w.beat:
 		case <-ctx.Done():
+			if w.left(ctx) {
+				return // what it could not report it may still have: its record says so until that has ended by itself
+			}
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
 			if err := w.conn.RemoveWorker(last, w.record()); err != nil {
@@ -59,6 +62,18 @@ func (w *Worker) recorded() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.wrote
+}
+
+// left tells whether the worker has executions, though it holds no run any more.
+func (w *Worker) left(ctx context.Context) bool {
+	lister, ok := w.runner.(runners.Lister)
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	names, err := lister.List(ctx)
+	return err != nil || len(names) > 0
 }
 
 // has tells whether the worker has an execution, or is about to. What it cannot know counts as had.

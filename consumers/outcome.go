@@ -31,7 +31,7 @@ type outcome struct {
 	crash     bool // and it counts as a crash
 
 	crashes int       // of the run, this attempt included
-	retryAt time.Time // state retrying: when the next attempt is due
+	retryAt time.Time // state retrying: when the next attempt is due; zero: the attempt's own request asks for it too
 }
 
 // expired is the outcome of a run that was not started in time.
@@ -43,7 +43,7 @@ func (o outcome) event(e schemas.RunEvent) schemas.RunEvent {
 	if o.execution != "" {
 		e.Execution = o.execution
 	}
-	if o.state == schemas.Retrying {
+	if o.state == schemas.Retrying && !o.retryAt.IsZero() {
 		e.RetryAt = new(o.retryAt.UTC())
 	}
 	return e

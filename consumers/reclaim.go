@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 )
 
@@ -51,7 +52,7 @@ func (w *Worker) reclaimOne(stop context.Context, name string) error {
 	if err != nil && !errors.Is(err, streams.ErrNotFound) {
 		return err
 	}
-	if err != nil || last.State.Final() || last.Attempt > attempt {
+	if err != nil || last.State.Final() || last.State == schemas.Retrying || last.Attempt > attempt {
 		if f, ok := w.runner.(runners.Forgetter); ok {
 			f.Forget(name) // the run has gone on without it
 		}

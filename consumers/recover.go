@@ -43,12 +43,14 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 		return history{settled: true}, w.duplicate(ctx, d, last)
 	case last.State.Final():
 		return history{settled: true}, w.ack(ctx, d)
+	case last.State == schemas.Retrying && last.RetryAt == nil && mine: // this very message carries the run on
+		return h, nil
 	case last.State == schemas.Retrying && mine: // the next attempt may not be stored yet; stored twice it is told apart
 		if err := w.again(ctx, d, *last.RetryAt, last.Attempt+1); err != nil {
 			return h, err
 		}
 		return history{settled: true}, w.ack(ctx, d)
-	case last.State == schemas.Retrying && d.Attempt == last.Attempt+1:
+	case last.State == schemas.Retrying && last.RetryAt != nil && d.Attempt == last.Attempt+1:
 		return h, nil
 	case mine:
 		return w.lost(ctx, d, h)
@@ -121,14 +123,14 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	if o.state != schemas.Retrying || o.crashes == h.event.Crashes || w.runner == nil {
 		return history{settled: true}, w.conclude(ctx, d, h, o)
 	}
-	o.retryAt = time.Now()
+	o.retryAt = time.Time{} // no other request is published for it, by whoever reads this
 	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, last: h.last}
 	err = w.append(ctx, c, o.event(c.event(w, o.state)))
 	if errors.Is(err, streams.ErrOvertaken) || err == nil && c.state.Final() {
 		return history{settled: true}, w.overtaken(ctx, d)
 	}
 	h.last, h.event.Crashes = c.last, o.crashes
-	return h, err // the next attempt is this worker's: it has the request in its hands, and a slot
+	return h, err // the next attempt is this worker's: it has the request in its hands, which carries the run on, and a slot
 }
 
 // mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody

@@ -255,3 +255,56 @@ func TestRestart_cancelsWhatWasLostMeanwhile(t *testing.T) {
 	}
 	b.empty(t)
 }
+
+// Its worker died after it had recorded that the run is retrying: the next one of its name does not report that attempt again.
+func TestRestart_reportsNoAttemptTwice(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, `{"retries": {"max": 1, "backoff": 1, "jitter": 0}}`)
+	b.runs(t, run)
+	first := <-b.infra.began
+	w.kill()
+	last, err := b.LastEvent(t.Context(), "dev", "hello", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := last.RunEvent
+	e.State, e.Reason, e.RetryAt = schemas.Retrying, schemas.ReasonExitCode, new(time.Now().UTC())
+	b.write(t, e, last.Sequence)
+	first.end(runners.Result{ExitCode: 1})
+	b.copyAttempt(t, e, 2)
+	b.worker(t, "w1", 1)
+	(<-b.infra.began).end(runners.Result{})
+	want := []string{"pending 1", "running 1", "retrying 1 exit_code", "pending 2", "running 2", "completed 2"}
+	if got := states(b.events(t, run)); !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// Whoever took a run over died before its claim: another delivery of the same request goes on, and nothing else is published.
+func TestRun_isCarriedOnByTheRequestThatWasTakenOver(t *testing.T) {
+	b := newBench(t, time.Second, nil)
+	run := b.request(t, "")
+	lost := b.takeAndLose(t)
+	e := schemas.RunEvent{
+		Run: run, Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Pending, Attempt: 1, Worker: "gone", Time: time.Now().UTC(),
+		Requested: lost.Requested, Sequence: lost.Sequence,
+	}
+	last := b.write(t, e, 0)
+	e.State, e.Reason, e.Crashes = schemas.Retrying, schemas.ReasonWorkerLost, 1
+	b.write(t, e, last)
+	b.worker(t, "w1", 1)
+	again := <-b.infra.began
+	pool, err := b.Pool(t.Context(), "dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := b.QueueStatuses(t.Context(), pool); err != nil || st[0].Running != 1 || st[0].Depth != 0 {
+		t.Errorf("got %+v, %v, want the one request held", st, err)
+	}
+	again.end(runners.Result{})
+	if got, want := states(b.events(t, run)), []string{"pending 1", "retrying 1 worker_lost", "pending 2", "running 2", "completed 2"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	b.empty(t)
+}

@@ -3,7 +3,9 @@ package consumers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-run/weir/runners"
@@ -11,16 +13,17 @@ import (
 
 // infrastructure is where scripted runners start their executions: it outlives them, as a Docker engine does.
 type infrastructure struct {
-	mu     sync.Mutex
-	execs  map[string]*scripted // under mu
-	starts []string             // names in the order they were started; under mu
-	script func(runners.Spec, *scripted)
-	err    error // what Start answers; under mu
-	began  chan *scripted
+	mu      sync.Mutex
+	execs   map[string]*scripted // under mu
+	starts  []string             // names in the order they were started; under mu
+	script  func(runners.Spec, *scripted)
+	err     error // what Start answers; under mu
+	began   chan *scripted
+	runners map[string]*scriptedRunner // each worker's newest; under mu
 }
 
 func newInfrastructure(script func(runners.Spec, *scripted)) *infrastructure {
-	return &infrastructure{execs: map[string]*scripted{}, script: script, began: make(chan *scripted, 10_000)}
+	return &infrastructure{execs: map[string]*scripted{}, runners: map[string]*scriptedRunner{}, script: script, began: make(chan *scripted, 10_000)}
 }
 
 // poolType is a kind of pool whose jobs run on i.
@@ -30,7 +33,11 @@ func (i *infrastructure) poolType() runners.Type {
 		EndsWithLease: true,
 		Template:      json.RawMessage(`{"variables": {"type": "object", "properties": {"command": {"type": "string"}, "cpu": {"type": "integer"}}}, "job_configuration": {"command": "{{ command }}", "cpu": "{{ cpu }}"}}`),
 		New: func(_ context.Context, c runners.Config) (runners.Runner, error) {
-			return &scriptedRunner{infrastructure: i, worker: c.Worker}, nil
+			r := &scriptedRunner{infrastructure: i, worker: c.Worker}
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			i.runners[c.Worker] = r
+			return r, nil
 		},
 	}
 }
@@ -39,6 +46,37 @@ func (i *infrastructure) poolType() runners.Type {
 type scriptedRunner struct {
 	*infrastructure
 	worker string
+	dead   atomic.Bool // its worker was killed: it stops nothing any more
+}
+
+// scriptedExecution is an execution as one worker has it.
+type scriptedExecution struct {
+	*scripted
+	runner *scriptedRunner
+}
+
+func (e scriptedExecution) Stop(ctx context.Context, grace time.Duration) error {
+	if e.runner.dead.Load() {
+		return errors.New("the worker is dead")
+	}
+	return e.scripted.Stop(ctx, grace)
+}
+
+func (r *scriptedRunner) Start(ctx context.Context, spec runners.Spec) (runners.Execution, error) {
+	e, err := r.infrastructure.start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return scriptedExecution{e, r}, nil
+}
+
+func (r *scriptedRunner) Find(_ context.Context, name string, _ runners.Output) (runners.Execution, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.execs[name]; e != nil {
+		return scriptedExecution{e, r}, nil
+	}
+	return nil, runners.ErrGone
 }
 
 var (
@@ -60,7 +98,7 @@ func (r *scriptedRunner) List(context.Context) ([]string, error) {
 
 func (r *scriptedRunner) Forget(name string) { r.lose(name) }
 
-func (i *infrastructure) Start(_ context.Context, spec runners.Spec) (runners.Execution, error) {
+func (i *infrastructure) start(_ context.Context, spec runners.Spec) (*scripted, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.err != nil {
@@ -77,15 +115,6 @@ func (i *infrastructure) Start(_ context.Context, spec runners.Spec) (runners.Ex
 	}
 	i.began <- e
 	return e, nil
-}
-
-func (i *infrastructure) Find(_ context.Context, name string, _ runners.Output) (runners.Execution, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if e := i.execs[name]; e != nil {
-		return e, nil
-	}
-	return nil, runners.ErrGone
 }
 
 func (i *infrastructure) Close() error { return nil }
@@ -141,4 +170,11 @@ func (e *scripted) Stop(context.Context, time.Duration) error {
 	e.stop.Do(func() { close(e.stopped) })
 	e.end(runners.Result{ExitCode: 143, Signal: "SIGTERM"})
 	return nil
+}
+
+// kill is the death of the worker that has that name now: it stops nothing any more.
+func (i *infrastructure) kill(worker string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.runners[worker].dead.Store(true)
 }

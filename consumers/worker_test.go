@@ -109,7 +109,7 @@ func (b *bench) start(t *testing.T, c consumers.Config) *started {
 		}
 		nc.Close()
 	})
-	return &started{Worker: w, nc: nc, drain: drain, stop: stop, kill: func() { killed = true; nc.Close() }, done: ended}
+	return &started{Worker: w, nc: nc, drain: drain, stop: stop, kill: func() { killed = true; b.infra.kill(c.Name); nc.Close() }, done: ended}
 }
 
 func (i *infrastructure) endAll() {

@@ -50,7 +50,7 @@ type RunEvent struct {
 	Claimed     *time.Time      `json:"claimed,omitempty"`         // when the attempt was claimed
 	Started     *time.Time      `json:"started,omitempty"`         // when the attempt's execution started
 	Deadline    *time.Time      `json:"deadline,omitempty"`        // when the run times out; survives a change of worker
-	RetryAt     *time.Time      `json:"retry_at,omitempty"`        // retrying: when the next attempt is due
+	RetryAt     *time.Time      `json:"retry_at,omitempty"`        // retrying: when the next attempt is due; nil: the same message asks for it, and whoever has that goes on at once
 	Parameters  json.RawMessage `json:"parameters,omitempty"`      // what the job was given; in the pending event only
 	Variables   json.RawMessage `json:"job_variables,omitempty"`   // the request's own; in the pending event only
 	ExitCode    *int            `json:"exit_code,omitempty"`       // final states: the job's own

@@ -10,7 +10,7 @@ type Rules struct {
 	FinalBeforeAck    bool // the last event of an attempt is stored before its request is acknowledged
 	LeaseFromSending  bool // a confirmed renewal counts from when it was sent, not from when its answer came
 	AckWhatIsOver     bool // a request whose run is over is acknowledged by whoever gets it
-	TicketPerTry      bool // an attempt that follows another has a ticket of its own, also after a take-over
+	MarkCarried       bool // a retrying event says so when its own request carries the run on, as after a take-over
 	SchedulePerTry    bool // each attempt's ticket is scheduled under a subject of its own
 	ReclaimHeld       bool // a worker that is started again goes on only with what the last event says is held
 	LostCancelIsFinal bool // a cancelling run whose execution is gone is cancelled, not tried again
@@ -20,7 +20,7 @@ type Rules struct {
 func Protocol() Rules {
 	return Rules{
 		CompareAndSet: true, Switch: true, RefuseLateStart: true, EventAge: true, AskOwner: true, FinalBeforeAck: true,
-		AckWhatIsOver: true, LeaseFromSending: true, TicketPerTry: true, SchedulePerTry: true, ReclaimHeld: true, LostCancelIsFinal: true,
+		AckWhatIsOver: true, LeaseFromSending: true, MarkCarried: true, SchedulePerTry: true, ReclaimHeld: true, LostCancelIsFinal: true,
 	}
 }
 

@@ -7,7 +7,7 @@ func (m *machine) read(n State, i int) {
 	l := n.Log
 	w.Know = fresh
 	switch next := attemptOf(w.Ticket) == l.Attempt+1; {
-	case next && (l.Event == none || l.Event == retrying):
+	case next && (l.Event == none || l.Event == retrying && !l.Carried), l.Carried && l.Ticket == w.Ticket:
 		w.Attempt, w.Lease = l.Attempt+1, m.bounds.Hold
 		w.sendAppend(pending)
 		m.to(n, i, "reads the last event, and sends its claim")
@@ -59,6 +59,10 @@ func (m *machine) takeOver(n State, i int) {
 		w.sendAppend(cancelled)
 	case w.Attempt < m.bounds.Attempts:
 		w.sendAppend(retrying)
+		m.to(n, i, "judges that the owner is lost and the execution gone, and sends its event")
+		w.Append.Carried = true
+		m.to(n, i, "judges that the owner is lost and the execution gone, and sends its event, to go on with the same request")
+		return
 	default:
 		w.sendAppend(crashed)
 	}

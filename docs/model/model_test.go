@@ -62,7 +62,7 @@ func TestSearch_findsWhatEachRuleIsFor(t *testing.T) {
 		{"FinalBeforeAck", func(r *Rules) { r.FinalBeforeAck = false }, short, dropped},
 		{"LeaseFromSending", func(r *Rules) { r.LeaseFromSending = false }, Bounds{AckWait: 6, Hold: 4, Attempts: 2}, other},
 		{"AckWhatIsOver", func(r *Rules) { r.AckWhatIsOver = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 1}, noEnd},
-		{"TicketPerTry", func(r *Rules) { r.TicketPerTry = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2}, dropped},
+		{"MarkCarried", func(r *Rules) { r.MarkCarried = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2}, dropped},
 		{"SchedulePerTry", func(r *Rules) { r.SchedulePerTry = false }, Bounds{AckWait: 2, Hold: 1, Attempts: 3}, dropped},
 		{"ReclaimHeld", func(r *Rules) { r.ReclaimHeld = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2, Crashes: 1}, path},
 		{"LostCancelIsFinal", func(r *Rules) { r.LostCancelIsFinal = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2, Cancel: true}, path},

@@ -91,7 +91,7 @@ func (m *machine) stepLog(s *State, i int) {
 		m.refused(n, i, a.Event)
 		return
 	}
-	n.store(Log{Event: a.Event, Attempt: a.Attempt, Worker: uint8(i), Ticket: a.Ticket}, i, a.Ghost)
+	n.store(Log{Event: a.Event, Attempt: a.Attempt, Worker: uint8(i), Ticket: a.Ticket, Carried: a.Carried && m.rules.MarkCarried}, i, a.Ghost)
 	if w.Append.Stored = true; a.Ghost {
 		w.Append = Append{}
 	} else {

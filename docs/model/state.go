@@ -20,6 +20,7 @@ type Log struct {
 	Attempt uint8
 	Worker  uint8 // who owns the attempt
 	Ticket  uint8 // whose delivery is the lease
+	Carried bool  // retrying: Ticket itself asks for the next attempt too, no other one is published
 	Age     uint8 // ticks since it was stored, up to Bounds.AckWait
 }
 
@@ -127,6 +128,7 @@ type Append struct {
 	Event   event
 	Attempt uint8
 	Ticket  uint8
+	Carried bool // as in Log
 	Fresh   bool // its expectation would hold now
 	Stored  bool // and its writer does not know so yet
 	Ghost   bool
@@ -195,7 +197,7 @@ func (s State) canonical(ackWait uint8) (State, bool) {
 	}
 	for i := range s.Tickets {
 		t := &s.Tickets[i]
-		if t.Place == out && (uint8(i) != s.Log.Ticket || !s.Log.Event.held()) && attemptOf(uint8(i)) <= s.Log.Attempt {
+		if t.Place == out && (uint8(i) != s.Log.Ticket || !s.Log.Event.held() && !s.Log.Carried) && attemptOf(uint8(i)) <= s.Log.Attempt {
 			t.Timer = 1 // whenever it is delivered again, it is acknowledged
 		}
 	}
@@ -212,7 +214,7 @@ func (s State) canonical(ackWait uint8) (State, bool) {
 
 // order is a worker as two numbers.
 func (w *Worker) order() [2]uint64 {
-	a := pack(uint8(w.At), w.Ticket, w.Attempt, uint8(w.Know), w.Lease, uint8(w.Renewal), w.Sent, w.Record, bit(w.Own), bit(w.Stop))
+	a := pack(uint8(w.At), w.Ticket, w.Attempt, uint8(w.Know), w.Lease, uint8(w.Renewal), w.Sent, w.Record, bit(w.Own), bit(w.Stop), bit(w.Append.Carried))
 	b := pack(uint8(w.Append.Event), w.Append.Attempt, w.Append.Ticket, bit(w.Append.Fresh), bit(w.Append.Stored), bit(w.Append.Ghost),
 		uint8(w.Job.Life), w.Job.Attempt, w.Job.Lease, w.Launch.Attempt, w.Launch.Lease, bit(w.Launch.Refused))
 	return [2]uint64{a, b}

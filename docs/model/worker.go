@@ -87,11 +87,10 @@ func runningOr(stop bool) event {
 // heard is the answer to an append that is stored, or what its writer reads in the log when the answer is lost.
 func (m *machine) heard(n State, i int) {
 	u := &n.Workers[i]
-	e := u.Append.Event
+	e, carried := u.Append.Event, u.Append.Carried
 	if u.Append = (Append{}); u.Know == stale { // an answer on its way does not say so, the log would
 		m.overtaken(n, i)
 	}
-	inherited := !u.Own
 	u.Know, u.Own = heard[u.Know], true
 	switch {
 	case e == pending:
@@ -100,7 +99,7 @@ func (m *machine) heard(n State, i int) {
 	case e.held():
 		u.At = holding
 		m.to(n, i, "hears that its event is stored, and holds the execution")
-	case e == retrying && inherited && !m.rules.TicketPerTry:
+	case carried:
 		u.Attempt++
 		u.Lease = m.bounds.Hold
 		u.sendAppend(pending)
@@ -126,10 +125,11 @@ func (j *Job) forget(attempt uint8) {
 	}
 }
 
-// refused is an event that was not stored. If it is a cancel of its own run that came first, the owner goes on from there.
+// refused is an event that was not stored. If it is a cancel of its own run that came first, the owner goes on from there; one
+// that came before a claim has ended the run.
 func (m *machine) refused(n State, i int, e event) {
 	u := &n.Workers[i]
-	if u.Know != followed {
+	if u.Know != followed || e == pending {
 		m.overtaken(n, i)
 		return
 	}
