@@ -86,6 +86,12 @@ func (k *Keeper) apply(ctx context.Context, name string, p *schemas.Pool, x *exp
 		k.log.Error("lost runs are not looked for", "pool", name, "err", err)
 		return
 	}
+	unsee, err := k.conn.OnRecords(name, w.seen.saw)
+	if err != nil {
+		k.log.Warn("workers' records are not listened to; lost runs are found later", "pool", name, "err", err)
+	} else {
+		context.AfterFunc(ctx, unsee)
+	}
 	k.group.Go(func() { afterLosses(ctx, k.conn, *p, k.log, func() error { return w.sweep(ctx) }) })
 }
 
@@ -95,7 +101,7 @@ func (k *Keeper) steward(t runners.Type, p schemas.Pool) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{Config: Config{Name: k.name, Pool: p.Name, Logger: k.log}, conn: k.conn, config: c}, nil
+	return &Worker{Config: Config{Name: k.name, Pool: p.Name, Logger: k.log}, conn: k.conn, config: c, seen: newSightings()}, nil
 }
 
 // sweep settles the runs whose owners are gone.

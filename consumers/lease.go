@@ -36,9 +36,15 @@ type lease struct {
 	renew time.Time     // when it is to be renewed next
 }
 
-// newLease begins when the run is claimed: no other worker takes over a run whose last event is younger than the ack wait.
-func newLease(wait time.Duration, received, claimed time.Time) *lease {
-	return &lease{wait: wait, until: claimed.Add(wait * 2 / 3), renew: received.Add(wait / 3)}
+// leaseMargin is how much longer another worker waits than the lease lasts: the supervisor's kill takes its time.
+const leaseMargin = 100 * time.Millisecond
+
+// newLease begins when the run is claimed. recorded is when the worker's last confirmed record was sent.
+func newLease(wait time.Duration, received, claimed, recorded time.Time) *lease {
+	l := &lease{wait: wait}
+	l.confirmed(claimed, recorded)
+	l.renew = received.Add(wait / 3)
+	return l
 }
 
 // confirmed moves the lease on after a renewal that was sent at that time. recorded is when the worker's last confirmed record

@@ -134,24 +134,22 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 }
 
 // mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody
-// read late, or gave back late, proves nothing. It lives for an ack wait from its last event on, as it may have claimed late,
-// and from its last record on, unless it says itself that it has no such execution. 0: it has not.
+// read late or gave back late, or that a NATS node's jumping clock brought, proves nothing. No lease outlasts two thirds of an
+// ack wait from the owner's last confirmed record, so it has not once that record has been the last for so long, or was taken
+// back, or the owner says itself that it has no such execution. 0: it has not.
 func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
-	now, err := w.conn.ServerTime(ctx)
-	if err != nil {
-		return 0, err
+	owner := h.event.Worker
+	if owner == w.Name || owner == "" {
+		return 0, nil // this worker's own supervisor knows
 	}
-	if left := w.ackWait() - now.Sub(h.event.Stored); left > 0 || h.event.Worker == w.Name || h.event.Worker == "" {
-		return max(left, 0), nil
-	}
-	age, err := w.conn.WorkerSeen(ctx, h.event.Pool, h.event.Worker, now)
+	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
 	if errors.Is(err, streams.ErrNotFound) {
 		return 0, nil
 	} else if err != nil {
 		return 0, err
 	}
-	left := w.ackWait() - age
-	if left <= 0 || w.conn.Lacks(ctx, h.event.Pool, h.event.Worker, executionName(h.event.Run, h.attempt)) {
+	left := w.ackWait()*2/3 + leaseMargin - w.seen.unchanged(owner, record)
+	if left <= 0 || w.conn.Lacks(ctx, h.event.Pool, owner, executionName(h.event.Run, h.attempt)) {
 		return 0, nil
 	}
 	return left, nil

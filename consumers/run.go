@@ -88,7 +88,7 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, r
 func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history) *claim {
 	now := time.Now()
 	c := &claim{
-		delivery: d, job: j, attempt: h.attempt + 1, crashes: h.event.Crashes, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now),
+		delivery: d, job: j, attempt: h.attempt + 1, crashes: h.event.Crashes, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
 		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt+1),
 	}
 	c.cancel.init(ctx)
@@ -100,6 +100,9 @@ func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history) *cl
 func (w *Worker) claim(ctx context.Context, c *claim) error {
 	if late := time.Since(c.Received); late > w.ackWait()/3 {
 		return fmt.Errorf("claim run %s: it was received %s ago, and its lease may have run out", c.Run, late.Round(time.Millisecond))
+	}
+	if unknown := time.Since(w.recorded()); unknown > w.ackWait()/3 {
+		return fmt.Errorf("claim run %s: this worker's record was not confirmed for %s", c.Run, unknown.Round(time.Millisecond))
 	}
 	pending := c.event(w, schemas.Pending)
 	pending.Parameters, pending.Variables = c.job.parameters, c.job.variables

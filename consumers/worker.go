@@ -62,6 +62,7 @@ type Worker struct {
 	instance string
 	started  time.Time
 
+	seen      *sightings
 	heldEvery time.Duration // how often the state of a run that goes on is recorded again; 0: never
 
 	runs sync.WaitGroup
@@ -96,7 +97,7 @@ func New(conn *streams.Conn, c Config) (*Worker, error) {
 	c.Slots = max(c.Slots, 1)
 	return &Worker{
 		Config: c, conn: conn, instance: nuid.Next(), started: time.Now().UTC(),
-		held: map[uint64]string{}, owned: map[string]*claim{}, beat: make(chan struct{}, 1),
+		held: map[uint64]string{}, owned: map[string]*claim{}, seen: newSightings(), beat: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -154,6 +155,11 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		return err
 	}
 	defer unheed()
+	unsee, err := w.conn.OnRecords(w.Pool, w.seen.saw)
+	if err != nil {
+		return err
+	}
+	defer unsee()
 	service, err := w.register(alive)
 	if err != nil {
 		w.Logger.Warn("worker is not registered as a NATS service", "err", err)

@@ -111,6 +111,10 @@ func logSubject(pool, deployment, run string) string {
 	return logPrefix + pool + "." + deployment + "." + run
 }
 
+func recordSubject(pool, worker string) string {
+	return "$KV." + WorkersBucket + "." + pool + "." + worker
+}
+
 func runKey(pool, deployment, run string) string { return pool + "." + deployment + "." + run }
 
 // naturalRun is the ID of a request that names none: the publisher knows it from the publish acknowledgement.

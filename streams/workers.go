@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/weir-run/weir/schemas"
@@ -98,16 +100,24 @@ func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
 	return max(lost, 0), nil
 }
 
-// WorkerSeen returns how long ago a worker wrote its record, by the NATS server's clock. [ErrNotFound]: it has none.
-func (c *Conn) WorkerSeen(ctx context.Context, pool, worker string, now time.Time) (time.Duration, error) {
-	m, err := c.leaderMsg(ctx, "KV_"+WorkersBucket, msgGetRequest{LastFor: "$KV." + WorkersBucket + "." + pool + "." + worker})
+// WorkerRecord returns a worker's record as the bucket's leader has it, byte for byte. [ErrNotFound]: it has none.
+func (c *Conn) WorkerRecord(ctx context.Context, pool, worker string) ([]byte, error) {
+	m, err := c.leaderMsg(ctx, "KV_"+WorkersBucket, msgGetRequest{LastFor: recordSubject(pool, worker)})
 	if err == nil && m.Header.Get("KV-Operation") != "" {
 		err = ErrNotFound // it was taken back
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look for worker %s: %w", worker, err)
+		return nil, fmt.Errorf("look for worker %s: %w", worker, err)
 	}
-	return now.Sub(m.Time), nil
+	return m.Data, nil
+}
+
+// OnRecords calls each for every record that a worker of the pool writes, from the moment it returns until stop is called. It is
+// a hint: the record may not be stored yet, or never be.
+func (c *Conn) OnRecords(pool string, each func(worker string, record []byte)) (stop func(), err error) {
+	return c.hints(recordSubject(pool, "*"), func(m *nats.Msg) {
+		each(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], m.Data)
+	}, func() {})
 }
 
 // WatchLosses calls lost, until ctx ends or the watch breaks, for each worker of a pool that has stopped without a word, with
