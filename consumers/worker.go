@@ -179,6 +179,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	w.draining = true
 	w.mu.Unlock()
 	w.poke()
+	if why := context.Cause(drain); errors.Is(why, errOnce) || errors.Is(why, errIdle) || errors.Is(why, errRequested) {
+		w.Logger.Info("worker drains: "+why.Error(), "runs", w.Held())
+	}
 	if w.DrainTimeout > 0 {
 		defer time.AfterFunc(w.DrainTimeout, halt).Stop()
 	}

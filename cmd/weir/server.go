@@ -110,7 +110,7 @@ func attachServer(ctx context.Context, e *env, cfg serveConfig) (*server.Server,
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := setUp(ctx, conn, cfg.settings); err != nil {
+	if err := patiently(ctx, cfg.server.Logger, func() error { return setUp(ctx, conn, cfg.settings) }); err != nil {
 		conn.Close()
 		return nil, nil, err
 	}
@@ -120,6 +120,22 @@ func attachServer(ctx context.Context, e *env, cfg serveConfig) (*server.Server,
 		return nil, nil, err
 	}
 	return srv, conn, nil
+}
+
+// patiently does what a NATS that is reached, but elects its leaders, cannot answer yet, until it can or ctx ends.
+func patiently(ctx context.Context, log *slog.Logger, do func() error) error {
+	for {
+		err := do()
+		if err == nil || !streams.Temporary(err) || ctx.Err() != nil {
+			return err
+		}
+		log.Warn("JetStream is not ready; that is tried again", "err", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // setUp makes the shared streams where they are missing, and gives them the settings.
