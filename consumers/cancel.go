@@ -169,7 +169,7 @@ func (w *Worker) disown(c *claim) {
 
 // heed tells those who hold runs of their cancels. After a reconnect each of them looks for itself: the hint may have passed
 // by meanwhile.
-func (w *Worker) heed(ctx context.Context) (stop func(), err error) {
+func (w *Worker) heed() (stop func(), err error) {
 	return w.conn.OnCancelling(w.Pool, func(run string) {
 		w.mu.Lock()
 		c := w.owned[run]

@@ -167,9 +167,9 @@ func (w *Worker) retries(ctx context.Context, d delivery) *schemas.Retries {
 // resume holds an execution that a lost worker left: the attempt goes on under a new owner, whose first event shuts the old
 // one out.
 func (w *Worker) resume(ctx context.Context, d delivery, j job, h history) error {
-	c := w.newClaim(ctx, d, j, h)
+	c := w.newClaim(ctx, d, j, h, h.attempt)
 	defer w.disown(c)
-	c.attempt, c.logs, c.started = h.attempt, h.logs, c.claimed
+	c.logs, c.started = h.logs, c.claimed
 	c.lease.renew = c.claimed // the execution has to hear at once how long it may go on
 	if h.event.Claimed != nil {
 		c.claimed = *h.event.Claimed

@@ -54,7 +54,7 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 		return w.conclude(ctx, d, history, expired)
 	}
 
-	c := w.newClaim(ctx, d, job, history)
+	c := w.newClaim(ctx, d, job, history, history.attempt+1)
 	defer w.disown(c)
 	if err := w.claim(ctx, c); errors.Is(err, streams.ErrOvertaken) { // pending, by compare-and-set
 		return w.overtaken(ctx, d) // another worker has it, or it was cancelled
@@ -84,12 +84,12 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, r
 	return w.report(ctx, c, o) // the final state first, then the ack
 }
 
-// newClaim makes the claim of the attempt after those that history knows. A cancel can reach it from now on.
-func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history) *claim {
+// newClaim makes the claim of an attempt of a run with that history. A cancel can reach it from now on.
+func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history, attempt int) *claim {
 	now := time.Now()
 	c := &claim{
-		delivery: d, job: j, attempt: h.attempt + 1, crashes: h.event.Crashes, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
-		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt+1),
+		delivery: d, job: j, attempt: attempt, crashes: h.event.Crashes, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
+		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt),
 	}
 	c.cancel.init(ctx)
 	w.own(c)

@@ -150,7 +150,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	case <-drain.Done():
 		return nil
 	}
-	unheed, err := w.heed(alive)
+	unheed, err := w.heed()
 	if err != nil {
 		return err
 	}
