@@ -17,7 +17,8 @@ import (
 // heartbeat writes the worker's record every few seconds and whenever it is poked, and takes it back when ctx ends.
 // No lease lasts longer than the record is confirmed, see [lease].
 func (w *Worker) heartbeat(ctx context.Context) {
-	every := time.NewTicker(min(streams.HeartbeatEvery, w.ackWait()/recordsPerWait))
+	pool, _, _ := w.config.current()
+	every := time.NewTicker(streams.Heartbeat(pool))
 	defer every.Stop()
 	for {
 		select {
@@ -41,7 +42,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 // writeRecord writes the worker's record once. A failure is only told: the next heartbeat tries again.
 func (w *Worker) writeRecord(ctx context.Context) {
 	sent := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, w.ackWait()/recordsPerWait)
+	bounded, cancel := context.WithTimeout(ctx, w.ackWait()/6)
 	defer cancel()
 	if err := w.conn.PutWorker(bounded, w.record()); err != nil {
 		if ctx.Err() == nil {
@@ -53,9 +54,6 @@ func (w *Worker) writeRecord(ctx context.Context) {
 	defer w.mu.Unlock()
 	w.wrote = sent
 }
-
-// recordsPerWait is how often in an ack wait the record is written at least.
-const recordsPerWait = 6
 
 // recorded is when the last record that NATS has confirmed was sent.
 func (w *Worker) recorded() time.Time {

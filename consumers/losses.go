@@ -9,9 +9,8 @@ import (
 	"github.com/weir-run/weir/streams"
 )
 
-// afterRenewal is how much later than its record a lost worker may have renewed a lease, and some time for NATS to notice that
-// the lease has run out.
-const afterRenewal = streams.HeartbeatEvery + 500*time.Millisecond
+// afterLease is some time for NATS to notice that a lease has run out.
+const afterLease = 500 * time.Millisecond
 
 // sweeps is how often lost runs are looked for after a worker is lost: what is young then, since somebody claimed it late, is
 // found later.
@@ -21,11 +20,12 @@ const sweeps = 3
 // ends. Workers that were lost before are among them. A sweep that fails is tried again.
 func afterLosses(ctx context.Context, conn *streams.Conn, pool schemas.Pool, log *slog.Logger, sweep func() error) {
 	due := make(chan time.Time, 1000)
+	renewed := streams.Heartbeat(pool) // so much later than it has last written a worker may have renewed a lease
 	go func() {
 		for ctx.Err() == nil {
-			err := conn.WatchLosses(ctx, pool.Name, func(seen time.Time) {
+			err := conn.WatchLosses(ctx, pool.Name, min(streams.OfflineAfter, pool.Lease()), func(seen time.Time) {
 				select {
-				case due <- seen.Add(pool.Lease() + afterRenewal):
+				case due <- seen.Add(renewed + pool.Lease() + afterLease):
 				case <-ctx.Done():
 				}
 			})

@@ -14,11 +14,14 @@ import (
 	"github.com/weir-run/weir/schemas"
 )
 
-// HeartbeatEvery is how often a worker writes its record; whoever has not written for [OfflineAfter] is offline.
+// HeartbeatEvery is how often a worker writes its record at least; whoever has not written for [OfflineAfter] is offline.
 const (
 	HeartbeatEvery = 4 * time.Second
 	OfflineAfter   = 10 * time.Second
 )
+
+// Heartbeat is how often a worker of the pool writes its record: several times in a lease, which ends with it.
+func Heartbeat(p schemas.Pool) time.Duration { return min(HeartbeatEvery, p.Lease()/6) }
 
 // PutWorker writes a worker's record: its sign of life.
 func (c *Conn) PutWorker(ctx context.Context, w schemas.Worker) error {
@@ -93,7 +96,7 @@ func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
 	}
 	for _, e := range entries {
 		var w schemas.Worker
-		if json.Unmarshal(e.Value(), &w) == nil && now.Sub(e.Created()) < p.Lease()+HeartbeatEvery {
+		if json.Unmarshal(e.Value(), &w) == nil && now.Sub(e.Created()) < p.Lease()+Heartbeat(p) {
 			lost -= w.Used
 		}
 	}
@@ -120,9 +123,9 @@ func (c *Conn) OnRecords(pool string, each func(worker string, record []byte)) (
 	}, func() {})
 }
 
-// WatchLosses calls lost, until ctx ends or the watch breaks, for each worker of a pool that has stopped without a word, with
+// WatchLosses calls lost, until ctx ends or the watch breaks, for each worker of a pool that has not written for so long, with
 // the time of its last record by this machine's clock. Nothing is asked again and again: records come as they are written.
-func (c *Conn) WatchLosses(ctx context.Context, pool string, lost func(seen time.Time)) error {
+func (c *Conn) WatchLosses(ctx context.Context, pool string, silent time.Duration, lost func(seen time.Time)) error {
 	kv, err := c.bucket(ctx, WorkersBucket)
 	if err != nil {
 		return err
@@ -156,7 +159,7 @@ func (c *Conn) WatchLosses(ctx context.Context, pool string, lost func(seen time
 			}
 		case <-look.C:
 			for worker, at := range seen {
-				if time.Since(at) > OfflineAfter {
+				if time.Since(at) > silent {
 					delete(seen, worker)
 					lost(at)
 				}
