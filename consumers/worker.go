@@ -95,6 +95,9 @@ func New(conn *streams.Conn, c Config) (*Worker, error) {
 		return nil, err
 	}
 	c.Slots = max(c.Slots, 1)
+	if c.Once {
+		c.Slots = 1 // what is asked for at once may come at once
+	}
 	return &Worker{
 		Config: c, conn: conn, instance: nuid.Next(), started: time.Now().UTC(),
 		held: map[uint64]string{}, owned: map[string]*claim{}, seen: newSightings(), beat: make(chan struct{}, 1),
