@@ -139,11 +139,20 @@ func (w *Worker) adopt(ctx context.Context, c *claim) (bool, error) {
 	return true, nil
 }
 
+// cancelled tells whether the run is cancelled, as far as that is known.
+func (w *Worker) cancelled(ctx context.Context, c *claim) bool {
+	if c.state == schemas.Cancelling {
+		return true
+	}
+	adopted, err := w.adopt(ctx, c)
+	return err == nil && adopted
+}
+
 // afterCancel is what is left to say of e once the run's last event is a cancel. Cancelling means that nothing is.
 func afterCancel(e schemas.RunEvent) schemas.RunEvent {
 	switch e.State {
 	case schemas.Pending, schemas.Running:
-		e.State = schemas.Cancelling
+		e.State, e.Reason = schemas.Cancelling, schemas.ReasonNone
 	case schemas.Retrying, schemas.Crashed:
 		e.State, e.Reason, e.RetryAt = schemas.Cancelled, schemas.ReasonCancelRequest, nil
 		e.Message = errCancelled.Error() + "; " + e.Message

@@ -112,18 +112,23 @@ func (w *Worker) claim(ctx context.Context, c *claim) error {
 // start starts the execution under a name made of run and attempt: starting twice finds the first. The lease is renewed
 // meanwhile, since an image may take minutes to come, and a cancel ends it.
 func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error) {
-	defer w.keep(ctx, c)()
-	exec, err := w.runner.Start(c.cancel.starting, runners.Spec{
+	spec := runners.Spec{
 		Name: executionName(c.Run, c.attempt), Run: c.Run, Attempt: c.attempt, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment,
 		Worker: w.Name, Parameters: c.job.parameters, Trace: c.Trace, Job: c.job.configuration, Code: c.job.code, Entrypoint: c.job.entrypoint,
 		Output: output{c.logs}, Lease: c.lease.until,
-	})
-	if err == nil {
-		c.started = time.Now()
-	} else if c.cancel.asked() {
-		if adopted, _ := w.adopt(ctx, c); adopted {
+	}
+	letGo := w.keep(ctx, c)
+	exec, err := w.runner.Start(c.cancel.starting, spec)
+	letGo()
+	if err != nil {
+		if c.cancel.asked() && w.cancelled(ctx, c) {
 			err = errCancelled
 		}
+		return nil, err
+	}
+	c.started = time.Now()
+	if l, ok := exec.(runners.Leased); ok && c.lease.until.After(spec.Lease) {
+		err = l.Lease(c.lease.until)
 	}
 	return exec, err
 }
@@ -141,11 +146,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}
 	o = o.next(c.job.retries, c.attempt, c.crashes, time.Now())
-	e := o.event(c.event(w, o.state))
-	if c.state == schemas.Cancelling {
-		e = afterCancel(e) // the job may have been lost before it was stopped
-	}
-	err := w.append(ctx, c, e)
+	err := w.append(ctx, c, o.event(c.event(w, o.state)))
 	if err == nil && c.state == schemas.Retrying {
 		err = w.again(ctx, c.delivery, o.retryAt, c.attempt+1)
 	}
@@ -218,6 +219,11 @@ const (
 // away, and whoever has taken the run meanwhile wins by compare-and-set. A cancel that came first is not somebody else's
 // claim: what is left of e follows it.
 func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error {
+	if c.state == schemas.Cancelling {
+		if e = afterCancel(e); e.State == schemas.Cancelling && e.Reason != schemas.ReasonHeld {
+			return nil // it is recorded already
+		}
+	}
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		sequence, err := w.conn.Append(e, c.last, c.Trace).Wait(ctx)
 		if err == nil {
