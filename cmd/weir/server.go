@@ -106,7 +106,11 @@ func startServer(ctx context.Context, e *env, cfg server.Config, settings stream
 func attachServer(ctx context.Context, e *env, cfg serveConfig) (*server.Server, *streams.Conn, error) {
 	settings := e.global.conn
 	settings.Name, settings.Logger = "weir server", cfg.server.Logger
-	conn, err := streams.Connect(ctx, settings)
+	var conn *streams.Conn
+	err := patiently(ctx, cfg.server.Logger, func() (err error) {
+		conn, err = streams.Connect(ctx, settings)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
