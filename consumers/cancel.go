@@ -13,6 +13,12 @@ import (
 
 var errCancelled = errors.New("somebody asked for the cancel")
 
+// cancelledError is errCancelled with the words of the event that says so.
+type cancelledError struct{ why string }
+
+func (e *cancelledError) Error() string   { return e.why }
+func (*cancelledError) Is(err error) bool { return err == errCancelled }
+
 // ErrFinal says that a run cannot be cancelled: it has ended.
 var ErrFinal = errors.New("the run has ended")
 
@@ -93,6 +99,7 @@ type cancel struct {
 	starting context.Context // ends when the execution is not to be started any more
 	end      context.CancelCauseFunc
 	look     chan struct{} // a value: look at the run's last event
+	why      string        // the words of the cancel, once it is known
 }
 
 func (c *cancel) init(ctx context.Context) {
@@ -134,7 +141,7 @@ func (w *Worker) adopt(ctx context.Context, c *claim) (bool, error) {
 			return false, err
 		}
 	}
-	c.last, c.state = last.Sequence, schemas.Cancelling
+	c.last, c.state, c.cancel.why = last.Sequence, schemas.Cancelling, last.Message
 	c.cancel.ask()
 	return true, nil
 }

@@ -71,7 +71,7 @@ func TestCancel_ofARunningRunStopsItsExecution(t *testing.T) {
 	if got := states(events); !cmp.Equal(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
-	if last := events[3]; last.Signal != "SIGTERM" || !strings.Contains(events[2].Message, "wrong date") || events[2].Worker != "w1" {
+	if last := events[3]; last.Signal != "SIGTERM" || !strings.Contains(last.Message, "wrong date") || !strings.Contains(events[2].Message, "wrong date") || events[2].Worker != "w1" {
 		t.Errorf("got %+v after %+v", last, events[2])
 	}
 	b.empty(t)

@@ -115,7 +115,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		}
 		switch again = nil; {
 		case adopted:
-			stop(errCancelled)
+			stop(&cancelledError{c.cancel.why})
 		case err != nil || wait < lastLook: // the hint comes by core NATS, it may be faster than the event log
 			again = time.After(wait)
 			wait = min(2*wait, lastLook)

@@ -179,7 +179,7 @@ func (w *Worker) resume(ctx context.Context, d delivery, j job, h history) error
 	}
 	goesOn := c.event(w, schemas.Running)
 	if h.event.State == schemas.Cancelling {
-		goesOn.State = schemas.Cancelling
+		goesOn.State, c.cancel.why = schemas.Cancelling, h.event.Message
 		c.cancel.ask()
 	}
 	goesOn.Reason, goesOn.Message = schemas.ReasonHeld, fmt.Sprintf("worker %s goes on with what worker %s left", w.Name, h.event.Worker)
