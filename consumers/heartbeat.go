@@ -17,10 +17,11 @@ import (
 // heartbeat writes the worker's record every few seconds and whenever it is poked, and takes it back when ctx ends.
 // No lease lasts longer than the record is confirmed, see [lease].
 func (w *Worker) heartbeat(ctx context.Context) {
-	pool, _, _ := w.config.current()
-	every := time.NewTicker(streams.Heartbeat(pool))
+	every := time.NewTicker(streams.HeartbeatEvery)
 	defer every.Stop()
 	for {
+		pool, _, _ := w.config.current()
+		every.Reset(streams.Heartbeat(pool)) // the pool's ack wait may have changed
 		select {
 		case <-every.C:
 		case <-w.beat:
