@@ -56,13 +56,19 @@ func reached(t *testing.T, conn *streams.Conn, run string, wanted func(schemas.R
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	var err error
 	seen := errors.New("seen")
-	err := conn.WatchRun(ctx, run, func(e streams.Recorded) error {
-		if event = e.RunEvent; wanted(event) {
-			return seen
+	for !errors.Is(err, seen) && ctx.Err() == nil { // a watch breaks where NATS does
+		err = conn.WatchRun(ctx, run, func(e streams.Recorded) error {
+			if event = e.RunEvent; wanted(event) {
+				return seen
+			}
+			return nil
+		})
+		if err == nil {
+			break // the run is final
 		}
-		return nil
-	})
+	}
 	if !errors.Is(err, seen) {
 		t.Fatalf("run %s: the event that is waited for did not come: %v; the last was %s, attempt %d, %s", run, err, event.State, event.Attempt, event.Message)
 	}
