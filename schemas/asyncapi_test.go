@@ -54,12 +54,15 @@ func TestAsyncAPI_hasEverySubject(t *testing.T) {
 		"$KV.weir_config.schema",
 		"$KV.weir_runs.{pool}.{deployment}.{run}",
 		"$KV.weir_workers.{pool}.{worker}",
+		"weir.cancel.{pool}.{run}",
 		"weir.dead.{pool}.{queue}.{deployment}",
 		"weir.event.run.{pool}.{deployment}.{run}.{state}",
 		"weir.log.{pool}.{deployment}.{run}",
 		"weir.run.{pool}.{queue}.{deployment}",
+		"weir.schedule.{pool}.{queue}.{deployment}.retry.{run}.{attempt}",
 		"weir.schedule.{pool}.{queue}.{deployment}.{name}",
 		"weir.worker.{pool}.{worker}.drain",
+		"weir.worker.{pool}.{worker}.has",
 	}
 	var got []string
 	for _, channel := range at[map[string]any](t, readAsyncAPI(t), "channels") {

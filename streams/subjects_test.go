@@ -32,7 +32,8 @@ func TestSubjects_areThoseOfTheAsyncAPIDocument(t *testing.T) {
 	state := runEventSubject(schemas.RunEvent{Pool: "{pool}", Deployment: "{deployment}", Run: "{run}", State: "{state}"})
 	ours := []string{
 		RunSubject("{pool}", "{queue}", "{deployment}"), state, logSubject("{pool}", "{deployment}", "{run}"),
-		deadPrefix + "{pool}.{queue}.{deployment}", DrainSubject("{pool}", "{worker}"), "$KV." + ConfigBucket + "." + schemaKey,
+		deadPrefix + "{pool}.{queue}.{deployment}", DrainSubject("{pool}", "{worker}"),
+		HasSubject("{pool}", "{worker}"), cancelSubject("{pool}", "{run}"), "$KV." + ConfigBucket + "." + schemaKey,
 		"$KV." + RunsBucket + "." + runKey("{pool}", "{deployment}", "{run}"),
 	}
 	for _, s := range ours {
