@@ -54,7 +54,8 @@ func (l *lease) confirmed(sent, recorded time.Time) {
 	if recorded.Before(bound) {
 		bound = recorded
 	}
-	if until := bound.Add(l.wait * 2 / 3); until.After(l.until) {
+	over := !l.until.IsZero() && time.Now().After(l.until) // it does not come back to life
+	if until := bound.Add(l.wait * 2 / 3); !over && until.After(l.until) {
 		l.until = until
 	}
 	l.renew = sent.Add(l.wait / 3)

@@ -142,10 +142,8 @@ func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) 
 	if owner == w.Name || owner == "" {
 		return 0, nil // this worker's own supervisor knows
 	}
-	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
-	if errors.Is(err, streams.ErrNotFound) {
-		return 0, nil
-	} else if err != nil {
+	record, takenBack, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
+	if err != nil || takenBack {
 		return 0, err
 	}
 	left := w.ackWait()*2/3 + leaseMargin - w.seen.unchanged(owner, record)

@@ -170,7 +170,10 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		defer func() { _ = service.Stop() }()
 	}
 	w.serves(puller.Queues())
-	w.writeRecord(alive) // whoever reads that it is ready finds it listed
+	for w.writeRecord(alive); w.recorded().IsZero() && drain.Err() == nil; w.writeRecord(alive) {
+		pause(drain, firstWait) // no lease begins before it
+	}
+	// whoever reads that it is ready finds it listed
 	background.Go(func() { w.heartbeat(alive) })
 	background.Go(func() { w.takeCancels(alive) })
 	w.reclaim(stop)

@@ -103,16 +103,16 @@ func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
 	return max(lost, 0), nil
 }
 
-// WorkerRecord returns a worker's record as the bucket's leader has it, byte for byte. [ErrNotFound]: it has none.
-func (c *Conn) WorkerRecord(ctx context.Context, pool, worker string) ([]byte, error) {
+// WorkerRecord returns a worker's record as the bucket's leader has it, byte for byte, and whether the worker took it back when
+// it ended as it should. A record that is not there is nil and proves nothing: it ages by a NATS node's clock.
+func (c *Conn) WorkerRecord(ctx context.Context, pool, worker string) (record []byte, takenBack bool, err error) {
 	m, err := c.leaderMsg(ctx, "KV_"+WorkersBucket, msgGetRequest{LastFor: recordSubject(pool, worker)})
-	if err == nil && m.Header.Get("KV-Operation") != "" {
-		err = ErrNotFound // it was taken back
+	if errors.Is(err, ErrNotFound) {
+		return nil, false, nil
+	} else if err != nil {
+		return nil, false, fmt.Errorf("look for worker %s: %w", worker, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look for worker %s: %w", worker, err)
-	}
-	return m.Data, nil
+	return m.Data, m.Header.Get("KV-Operation") != "", nil
 }
 
 // OnRecords calls each for every record that a worker of the pool writes, from the moment it returns until stop is called. It is

@@ -74,8 +74,15 @@ func (p *peer) ready(s *supervisor, events uint32) {
 		p.blocked = false
 		s.poll.change(p.fd, unix.EPOLLIN)
 	}
-	if events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 {
-		return
+	if events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		p.receive(s)
+	}
+}
+
+// receive reads what has come, up to a chunk, and does what it asks for. false: nothing has.
+func (p *peer) receive(s *supervisor) bool {
+	if p.gone {
+		return false
 	}
 	const chunk = 64 << 10
 	if p.at > 0 {
@@ -93,7 +100,9 @@ func (p *peer) ready(s *supervisor, events uint32) {
 	default:
 		p.in = p.in[:len(p.in)+n]
 		p.serve(s)
+		return true
 	}
+	return false
 }
 
 // serve does what the waiting frames ask for.
@@ -154,7 +163,7 @@ func (s *supervisor) obey(p *peer, f frame) error {
 		}
 	case kindLease:
 		name, until := r.text(), r.int()
-		if j := s.jobs[name]; j != nil && j.peer == p && !j.lost && !j.ended {
+		if j := s.jobs[name]; j != nil && j.peer == p && !j.lost && !j.ended && (j.lease == 0 || clock() < j.lease) {
 			j.lease = until
 			s.soon(until)
 		}
@@ -181,6 +190,10 @@ func (s *supervisor) greet(p *peer, f frame) error {
 		return errors.Join(errors.New("worker did not greet"), err)
 	}
 	p.greeted = true
+	for _, o := range slices.Clone(s.peers) { // what a worker that was killed has asked for comes before its successor's first question
+		for o != p && o.receive(s) {
+		}
+	}
 	p.out = appendFrame(p.out, kindWelcome, 0, protocol, int64(unix.Getpid()))
 	if version != protocol {
 		p.flush(s)
