@@ -18,16 +18,12 @@ import (
 // startLatency measures from before a request is published until the process it asked for has written to a named pipe, one
 // request at a time, over loopback TCP, with nats-server and worker apart. The ceiling is the same command started directly.
 func startLatency(ctx context.Context, b *bench) ([]row, error) {
-	path := filepath.Join(b.dir, "started")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		return nil, err
-	}
-	pipe, err := os.OpenFile(path, os.O_RDWR, 0) // both ends: a writer never waits, the reader never sees an end
+	pipe, err := b.namedPipe("started")
 	if err != nil {
 		return nil, err
 	}
 	defer pipe.Close()
-	sys, err := b.startSystem(ctx, "latency", path)
+	sys, err := b.startSystem(ctx, "latency", pipe.Name())
 	if err != nil {
 		return nil, err
 	}
@@ -42,14 +38,14 @@ func startLatency(ctx context.Context, b *bench) ([]row, error) {
 		_, err := sys.conn.Submit(ctx, streams.Request{Pool: pool, Deployment: "started"})
 		return err
 	}
-	fork := func() error { return forkOnce(exec.Command("/bin/sh", "-c", "echo >"+path)) }
+	fork := func() error { return forkOnce(exec.Command("/bin/sh", "-c", "echo >"+pipe.Name())) }
 	var system, bare []time.Duration
 	for i := range b.samples + warmUp {
 		for _, way := range []struct {
 			start func() error
 			into  *[]time.Duration
 		}{{fork, &bare}, {request, &system}} {
-			took, err := untilStarted(pipe, way.start)
+			took, err := untilWritten(pipe, way.start)
 			if err != nil {
 				return nil, worker.failed(err)
 			}
@@ -77,8 +73,17 @@ func startLatency(ctx context.Context, b *bench) ([]row, error) {
 // warmUp is how many samples are taken and thrown away.
 const warmUp = 20
 
-// untilStarted measures from before start until something has written to the pipe.
-func untilStarted(pipe *os.File, start func() error) (time.Duration, error) {
+// namedPipe makes a pipe that jobs write to by its name, with both ends open: a writer never waits, the reader never sees an end.
+func (b *bench) namedPipe(name string) (*os.File, error) {
+	path := filepath.Join(b.dir, name)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR, 0)
+}
+
+// untilWritten measures from before start until something has written to the pipe.
+func untilWritten(pipe *os.File, start func() error) (time.Duration, error) {
 	if err := pipe.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return 0, err
 	}

@@ -26,6 +26,7 @@ type options struct {
 	runs    int           // no-op runs of one system measurement
 	pairs   int           // times that ceiling and system take turns
 	samples int           // requests of the latency measurement
+	cancels int           // cancels of the cancel measurement
 	bulk    int           // requests of one bulk measurement
 	waiting int           // runs that wait in the claim measurement
 	idle    time.Duration // how long an idle worker is watched
@@ -43,6 +44,7 @@ var measurements = []measurement{
 	{"up", "no-op process runs under weir up", noopUp},
 	{"worker", "no-op process runs, nats-server and worker as processes of their own", noopWorker},
 	{"latency", "publish → process started", startLatency},
+	{"cancel", "cancel request → SIGTERM in the job", cancelLatency},
 	{"bulk", "bulk requests", bulkRequests},
 	{"claim", "claim latency with few and many runs waiting", claimLatency},
 	{"idle", "an idle worker", idleWorker},
@@ -63,6 +65,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 3000, "no-op runs of one turn")
 	flag.IntVar(&o.pairs, "pairs", 7, "turns of ceiling and system; the median of their ratios is reported")
 	flag.IntVar(&o.samples, "samples", 1000, "requests of the latency measurement")
+	flag.IntVar(&o.cancels, "cancels", 300, "cancels of the cancel measurement")
 	flag.IntVar(&o.bulk, "bulk", 100_000, "requests of one turn of the bulk measurement")
 	flag.IntVar(&o.waiting, "waiting", 1_000_000, "runs that wait in the claim measurement")
 	flag.DurationVar(&o.idle, "idle", 30*time.Second, "how long the idle worker is watched")

@@ -30,7 +30,8 @@ func (b *bench) project(pipe string) (dir string, err error) {
 deployments:
   - {name: %[2]s, command: /bin/true, work_pool: {name: %[1]s}}
   - {name: started, command: [/bin/sh, -c, "echo >%[3]s"], work_pool: {name: %[1]s}}
-`, pool, noop, pipe)
+  - {name: heeding, command: [/bin/sh, -c, %[4]q], work_pool: {name: %[1]s}}
+`, pool, noop, pipe, heeding(pipe))
 	return dir, os.WriteFile(filepath.Join(dir, "weir.yaml"), []byte(text), 0o600)
 }
 
