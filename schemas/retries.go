@@ -19,7 +19,7 @@ type Retries struct {
 	Factor     float64  `json:"factor,omitempty"`      // each wait is so many times as long as the one before it, 1 to 100; 0: 2
 	Jitter     *float64 `json:"jitter,omitempty"`      // share of the wait that is left to chance, 0 to 1; nil: 0.2
 	MaxBackoff Duration `json:"max_backoff,omitempty"` // no wait is longer; 0: 10 min
-	RetryOn    []Cause  `json:"retry_on,omitempty"`    // only these; empty: whatever failed the job
+	RetryOn    []Cause  `json:"retry_on,omitempty"`    // only these; empty: whatever failed the job but a result that cannot be taken
 	NeverOn    []Cause  `json:"never_on,omitempty"`    // not these, even if RetryOn has them
 }
 
@@ -71,10 +71,11 @@ func (c Cause) Check() error {
 	return nil
 }
 
-// Want tells whether an attempt that e ended is one to try again. What crashed is so only where RetryOn names its reason.
+// Want tells whether an attempt that e ended is one to try again. What crashed, and a job that did its work but whose result
+// cannot be taken, is so only where RetryOn names its reason.
 func (r Retries) Want(e RunEvent) bool {
 	met := func(causes []Cause) bool { return slices.ContainsFunc(causes, func(c Cause) bool { return c.met(e) }) }
-	if e.State == Crashed && len(r.RetryOn) == 0 {
+	if len(r.RetryOn) == 0 && (e.State == Crashed || e.Reason == ReasonResultTooLarge || e.Reason == ReasonResultInvalid) {
 		return false
 	}
 	return (len(r.RetryOn) == 0 || met(r.RetryOn)) && !met(r.NeverOn)

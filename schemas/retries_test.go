@@ -58,6 +58,8 @@ func TestRetries_wantWhatTheCausesSay(t *testing.T) {
 		{`1`, exit(1), true},
 		{`1`, killed, true},
 		{`1`, lost, false},
+		{`1`, RunEvent{State: Failed, Reason: ReasonResultInvalid, ExitCode: new(0)}, false},
+		{`{"max":1,"retry_on":["result_invalid"]}`, RunEvent{State: Failed, Reason: ReasonResultInvalid, ExitCode: new(0)}, true},
 		{`{"max":1,"retry_on":["exit:75","oom_killed"]}`, exit(75), true},
 		{`{"max":1,"retry_on":["exit:75","oom_killed"]}`, exit(7), false},
 		{`{"max":1,"retry_on":["exit:139"]}`, killed, false},

@@ -17,9 +17,8 @@ import (
 )
 
 const (
-	// pullExpires is how long one pull request waits in the NATS server before it is renewed: what idle costs.
-	pullExpires = 5 * time.Minute
-	// pullHeartbeat is how often the server says that a waiting pull request is still there. Two missed ones, and it is asked again.
+	// pullHeartbeat is how often the server says at least that a waiting pull request is still there. Two missed ones, and it is
+	// asked again.
 	pullHeartbeat = 10 * time.Second
 	// noWaitExpires is how long a queue that has nothing to give, or is at its limit, keeps the queues after it waiting.
 	noWaitExpires = 5 * time.Millisecond
@@ -84,8 +83,9 @@ func (d *Delivery) GiveBack(delay time.Duration) error {
 type Puller struct {
 	conn   *Conn
 	pool   string
-	queues []string // in the order in which they are asked
-	slots  int      // how many requests may be asked for at once
+	queues []string      // in the order in which they are asked
+	slots  int           // how many requests may be asked for at once
+	wait   time.Duration // how long a pull request waits in the NATS server before it is renewed
 }
 
 // Puller makes one for the named queues, or for all of the pool's when none is named. slots is how many requests may be asked
@@ -107,7 +107,7 @@ func (c *Conn) Puller(p schemas.Pool, names []string, slots int) (*Puller, error
 	if len(names) > 0 {
 		known = slices.DeleteFunc(known, func(q string) bool { return !slices.Contains(names, q) })
 	}
-	return &Puller{conn: c, pool: p.Name, queues: known, slots: slots}, nil
+	return &Puller{conn: c, pool: p.Name, queues: known, slots: slots, wait: p.Lease() / 2}, nil // what a frozen worker lost must not be given to it again
 }
 
 // Queues are the queues' names in the order in which they are asked.
@@ -126,7 +126,7 @@ func (p *Puller) Run(ctx context.Context, slots <-chan struct{}, deliver func(*D
 // runOne keeps a pull request waiting in the server for every free slot: a slot that gets free costs one message out and
 // the request's message in.
 func (p *Puller) runOne(ctx context.Context, queue string, slots <-chan struct{}, deliver func(*Delivery)) error {
-	in := newInbox(p.conn, 2*p.slots+64)
+	in := newInbox(p, 2*p.slots+64)
 	defer func() { in.close(p.giveBack) }()
 	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
 	defer p.conn.NC.RemoveStatusListener(reconnected)
@@ -255,7 +255,7 @@ func (p *Puller) next(ctx context.Context) (*Delivery, error) {
 // round asks the queues for one request and returns the first that comes; those that came beside it are given back. nil
 // without an error: there was none, or it is time to ask again.
 func (p *Puller) round(ctx context.Context, queues []string, noWait bool) (*Delivery, error) {
-	in := newInbox(p.conn, 4*len(queues)+64)
+	in := newInbox(p, 4*len(queues)+64)
 	defer func() { in.close(p.giveBack) }()
 	reconnected := p.conn.NC.StatusChanged(nats.CONNECTED)
 	defer p.conn.NC.RemoveStatusListener(reconnected)
@@ -394,6 +394,7 @@ type inbox struct {
 	spare  []*nats.Subscription // those of subs whose pull is answered
 	msgs   chan *nats.Msg
 	next   int
+	wait   time.Duration
 	idle   bool // nothing can be under way: every pull request was answered
 }
 
@@ -405,8 +406,8 @@ type pull struct {
 }
 
 // newInbox makes one with room for as many messages as may come before the first is read: nats.go drops what does not fit.
-func newInbox(c *Conn, room int) *inbox {
-	return &inbox{conn: c, prefix: c.NC.NewInbox(), msgs: make(chan *nats.Msg, room)}
+func newInbox(p *Puller, room int) *inbox {
+	return &inbox{conn: p.conn, wait: p.wait, prefix: p.conn.NC.NewInbox(), msgs: make(chan *nats.Msg, room)}
 }
 
 // pull asks for n messages. A subscription whose last pull is answered is used again.
@@ -436,7 +437,7 @@ func (in *inbox) send(pool, queue, reply string, n int, noWait bool) error {
 	if noWait { // a queue at its limit answers only when the request expires
 		req.Expires = noWaitExpires
 	} else {
-		req.Expires, req.Heartbeat = pullExpires, pullHeartbeat
+		req.Expires, req.Heartbeat = in.wait, min(pullHeartbeat, in.wait/3)
 	}
 	body, err := json.Marshal(req)
 	if err != nil {

@@ -131,7 +131,7 @@ func TestFault_frozenWorkersJobIsDeadBeforeAnotherAttemptStarts(t *testing.T) {
 	t.Parallel()
 	dir := stubbornProject(t, "grace: 1s")
 	url, conn := onServer(t, dir)
-	frozen := workerIn(t, dir, url, "frozen", "--limit", "1") // a free slot of its would have the run delivered to it again
+	frozen := workerIn(t, dir, url, "frozen")
 	run := submit(t, conn)
 	awaitBeats(t, dir)
 	reached(t, conn, run, inState(schemas.Running, 1))
