@@ -5,8 +5,8 @@ type Rules struct {
 	CompareAndSet     bool // an append is stored only if its writer knows the run's last event
 	Switch            bool // the supervisor kills an execution whose lease is over
 	RefuseLateStart   bool // the supervisor starts nothing whose lease is over already
-	EventAge          bool // a run is taken over only if its last event is older than the ack wait
-	AskOwner          bool // … and its owner's record too, or the owner says that the execution does not live
+	RecordBound       bool // no lease, the first one included, outlasts Hold after the worker's last confirmed record
+	AskOwner          bool // a run is taken over only if its owner's record has been the last for Hold, or the owner says that the execution does not live
 	FinalBeforeAck    bool // the last event of an attempt is stored before its request is acknowledged
 	LeaseFromSending  bool // a confirmed renewal counts from when it was sent, not from when its answer came
 	AckWhatIsOver     bool // a request whose run is over is acknowledged by whoever gets it
@@ -19,7 +19,7 @@ type Rules struct {
 // Protocol has all of them.
 func Protocol() Rules {
 	return Rules{
-		CompareAndSet: true, Switch: true, RefuseLateStart: true, EventAge: true, AskOwner: true, FinalBeforeAck: true,
+		CompareAndSet: true, Switch: true, RefuseLateStart: true, RecordBound: true, AskOwner: true, FinalBeforeAck: true,
 		AckWhatIsOver: true, LeaseFromSending: true, MarkCarried: true, SchedulePerTry: true, ReclaimHeld: true, LostCancelIsFinal: true,
 	}
 }

@@ -27,7 +27,7 @@ func (m *machine) stepCanceller(s *State) {
 		m.to(lost, nobody, "the canceller is killed; another takes the request")
 		if n.Cancel = (Canceller{At: asked}); c.Fresh || !m.rules.CompareAndSet {
 			l := n.Log // the event names the owner, its attempt and its request, as the one before does
-			l.Event, l.Carried, l.Age = c.Event, false, 0
+			l.Event, l.Carried = c.Event, false
 			n.store(l, canceller, false)
 			m.to(n, nobody, "the canceller has its event stored: "+string(words[c.Event]))
 			return

@@ -8,7 +8,8 @@ func (m *machine) read(n State, i int) {
 	w.Know = fresh
 	switch next := attemptOf(w.Ticket) == l.Attempt+1; {
 	case next && (l.Event == none || l.Event == retrying && !l.Carried), l.Carried && l.Ticket == w.Ticket:
-		w.Attempt, w.Lease = l.Attempt+1, m.bounds.Hold
+		w.Attempt = l.Attempt + 1
+		m.begin(w)
 		w.sendAppend(pending)
 		m.to(n, i, "reads the last event, and sends its claim")
 	case l.Event == retrying && l.Ticket == w.Ticket: // its schedule may not be published
@@ -34,13 +35,21 @@ func (m *machine) read(n State, i int) {
 // come too early.
 func (m *machine) lost(s *State, i int) bool {
 	owner := &s.Workers[s.Log.Worker]
-	if m.rules.EventAge && s.Log.Age < m.bounds.AckWait {
-		return false
-	}
-	if !m.rules.AskOwner || int(s.Log.Worker) == i || owner.Record == m.bounds.AckWait {
+	if !m.rules.AskOwner || owner.Record == m.bounds.Hold {
 		return true
 	}
-	return owner.At != down && !owner.Own && !owner.Job.lives(s.Log.Attempt) // it answers that it has no such execution
+	if owner.Launch.Attempt != 0 {
+		return false // its supervisor does what it was asked for before it answers
+	}
+	has := owner.Attempt == s.Log.Attempt && owner.At >= appending && owner.At <= holding || owner.Job.lives(s.Log.Attempt)
+	return int(s.Log.Worker) == i || owner.At != down && !has // it answers that it has no such execution
+}
+
+// begin is a lease that begins: for Hold from the worker's last confirmed record, which is taken to be as young as can be.
+func (m *machine) begin(w *Worker) {
+	if w.Lease = m.bounds.Hold; m.rules.RecordBound {
+		w.Record = 0
+	}
 }
 
 func (j Job) lives(attempt uint8) bool { return j.Life == alive && j.Attempt == attempt }
@@ -51,7 +60,8 @@ func (m *machine) takeOver(n State, i int) {
 	cancel := n.Log.Event == cancelling
 	switch {
 	case w.Job.Life != noJob && w.Job.Attempt == w.Attempt:
-		w.Lease, w.Stop = m.bounds.Hold, cancel
+		m.begin(w)
+		w.Stop = cancel
 		w.sendAppend(runningOr(cancel))
 		m.to(n, i, "judges that the owner is lost, finds the execution, and sends its event")
 		return

@@ -57,7 +57,7 @@ func TestSearch_findsWhatEachRuleIsFor(t *testing.T) {
 		{"CompareAndSet", func(r *Rules) { r.CompareAndSet = false }, short, path},
 		{"Switch", func(r *Rules) { r.Switch = false }, short, other},
 		{"RefuseLateStart", func(r *Rules) { r.RefuseLateStart = false }, short, other},
-		{"EventAge", func(r *Rules) { r.EventAge = false }, short, other},
+		{"RecordBound", func(r *Rules) { r.RecordBound = false }, short, other},
 		{"AskOwner", func(r *Rules) { r.AskOwner = false }, short, other},
 		{"FinalBeforeAck", func(r *Rules) { r.FinalBeforeAck = false }, short, dropped},
 		{"LeaseFromSending", func(r *Rules) { r.LeaseFromSending = false }, Bounds{AckWait: 6, Hold: 4, Attempts: 2}, other},

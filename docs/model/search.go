@@ -57,7 +57,7 @@ func Search(r Rules, b Bounds) Result {
 	x.add(initial(b), -1)
 	var at int32
 	x.to = func(next State, _ int, _ string) {
-		next, _ = next.canonical(b.AckWait)
+		next, _ = next.canonical(b.Hold)
 		if next != x.states[at] {
 			x.edges = append(x.edges, x.add(next, at))
 		}

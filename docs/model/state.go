@@ -21,7 +21,6 @@ type Log struct {
 	Worker  uint8 // who owns the attempt
 	Ticket  uint8 // whose delivery is the lease
 	Carried bool  // retrying: Ticket itself asks for the next attempt too, no other one is published
-	Age     uint8 // ticks since it was stored, up to Bounds.AckWait
 }
 
 // event is a state as the log records it; none is a run without any event.
@@ -84,7 +83,7 @@ type Worker struct {
 	Renewal renewal
 	Sent    uint8 // ticks since the renewal was sent, up to Bounds.Hold
 	Append  Append
-	Record  uint8 // ticks since its record in weir_workers was stored, up to Bounds.AckWait
+	Record  uint8 // ticks since its record in weir_workers was stored, and seen by the other worker, up to Bounds.Hold
 	Job     Job
 	Launch  Launch
 }
@@ -178,21 +177,17 @@ func initial(b Bounds) State {
 	s := State{Crashes: b.Crashes, Early: b.Early}
 	s.Tickets[0].Place = waiting
 	for i := range s.Workers {
-		s.Workers[i] = Worker{At: idle, Record: b.AckWait}
+		s.Workers[i] = Worker{At: idle, Record: b.Hold}
 	}
 	return s
 }
 
 // canonical returns the state that stands for all that differ from s in nothing that matters, and whether its two workers have
 // changed places: they are alike.
-func (s State) canonical(ackWait uint8) (State, bool) {
-	if !s.Log.Event.held() {
-		s.Log.Age = 0 // only an owner's event has an age that counts
-	}
+func (s State) canonical(hold uint8) (State, bool) {
 	for i := range s.Workers {
-		w := &s.Workers[i]
-		if !s.Log.Event.held() || int(s.Log.Worker) != i || w.Record >= s.Log.Age {
-			w.Record = ackWait // it says no more than the event's age
+		if w := &s.Workers[i]; w.Lease == 0 && (!s.Log.Event.held() || int(s.Log.Worker) != i) {
+			w.Record = hold // only the record of one who is an owner, or may become one, is asked for
 		}
 	}
 	for i := range s.Tickets {

@@ -45,9 +45,6 @@ func (w *Worker) kill(attempt uint8) {
 // tick is one tick for everybody.
 func (m *machine) tick(s *State) {
 	n := *s
-	if n.Log.Event != none {
-		n.Log.Age = min(n.Log.Age+1, m.bounds.AckWait)
-	}
 	for i := range n.Tickets {
 		if t := &n.Tickets[i]; t.Place == out {
 			if t.Timer--; t.Timer == 0 {
@@ -57,7 +54,7 @@ func (m *machine) tick(s *State) {
 	}
 	for i := range n.Workers {
 		w := &n.Workers[i]
-		w.Record = min(w.Record+1, m.bounds.AckWait)
+		w.Record = min(w.Record+1, m.bounds.Hold)
 		w.Lease -= min(w.Lease, 1)
 		w.Launch.Lease -= min(w.Launch.Lease, 1)
 		if w.Renewal != noRenewal {

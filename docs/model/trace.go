@@ -20,7 +20,7 @@ func (x *search) trace(to int32) []string {
 		from := x.states[at]
 		m := machine{rules: x.rules, bounds: x.bounds}
 		m.to = func(next State, who int, text string) {
-			canonical, swapped := next.canonical(x.bounds.AckWait)
+			canonical, swapped := next.canonical(x.bounds.Hold)
 			if found || canonical != want {
 				return
 			}

@@ -17,7 +17,10 @@ func (m *machine) stepWorker(s *State, i int) {
 	u := &n.Workers[i]
 	switch w.At {
 	case down:
-		m.restart(n, i)
+		if w.Launch.Attempt == 0 || w.Launch.Refused { // what the worker's former life asked for comes first
+			u.Record = 0
+			m.restart(n, i)
+		}
 	case got:
 		m.read(n, i)
 	case appending:
@@ -101,7 +104,7 @@ func (m *machine) heard(n State, i int) {
 		m.to(n, i, "hears that its event is stored, and holds the execution")
 	case carried:
 		u.Attempt++
-		u.Lease = m.bounds.Hold
+		m.begin(u)
 		u.sendAppend(pending)
 		m.to(n, i, "hears that its event is stored, and claims the next attempt with the same request")
 	case e == retrying:
