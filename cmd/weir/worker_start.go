@@ -59,6 +59,7 @@ func startWorker(ctx context.Context, e *env, c *cli.Context) error {
 	case cfg.slots < 1 || cfg.slots > consumers.MaxSlots:
 		return usagef("--limit is %d; a worker holds 1 to %d runs at once", cfg.slots, consumers.MaxSlots)
 	}
+	collectLess(e.getenv)
 	drain, stop, release := e.stopping(ctx)
 	defer release()
 	return serveWorker(drain, stop, e, cfg)
