@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/runners"
@@ -230,4 +231,26 @@ func TestCancel_racesWithClaims(t *testing.T) {
 	}
 	t.Logf("%d of %d runs were claimed before they were cancelled", len(b.infra.started()), runs)
 	b.empty(t)
+}
+
+// A run that is due later is a schedule in the pool's stream: JetStream publishes nothing after its cancel.
+func TestCancel_ofAScheduledRunRemovesItsSchedule(t *testing.T) {
+	b := newBench(t, time.Minute, nil)
+	b.worker(t, "w1", 1)
+	msg := nats.NewMsg("weir.schedule.dev.default.hello.tonight")
+	msg.Header.Set("Nats-Schedule", "@at "+time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	msg.Header.Set("Nats-Schedule-Target", streams.RunSubject("dev", "default", "hello"))
+	msg.Header.Set(streams.HeaderRunID, "tonight")
+	if _, err := b.JS.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.cancel(t, "tonight"); e.State != schemas.Cancelled {
+		t.Fatalf("got %s, want cancelled", e.State)
+	}
+	if _, err := b.Request(t.Context(), "dev", "tonight"); !errors.Is(err, streams.ErrNotFound) {
+		t.Errorf("the schedule is still there: %v", err)
+	}
+	if got, want := states(b.events(t, "tonight")), []string{"cancelled 0 cancel_requested"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }
