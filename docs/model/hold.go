@@ -34,13 +34,12 @@ func (m *machine) renew(n State, i int) {
 		return
 	case sent:
 		u.Renewal = confirmed
-		u.Record = 0
 		n.renewTicket(w.Ticket, m.bounds.AckWait)
 		m.to(n, i, "'s renewal is taken by NATS")
 	case confirmed:
 		until := m.bounds.Hold - w.Sent
-		if !m.rules.LeaseFromSending {
-			until = m.bounds.Hold
+		if m.rules.LeaseFromRecord {
+			until = min(until, m.bounds.Hold-w.Confirmed)
 		}
 		if u.Renewal, u.Sent = noRenewal, 0; until > w.Lease {
 			u.Lease, u.Job.Lease = until, until
@@ -49,6 +48,27 @@ func (m *machine) renew(n State, i int) {
 	}
 	lost.Workers[i].Renewal, lost.Workers[i].Sent = noRenewal, 0
 	m.to(lost, i, "'s renewal is lost")
+}
+
+// record is the worker's record, from its sending to its confirmation: the other worker may have seen it, on its way, as soon as it
+// was sent. Where it is stored and that is not confirmed, others wait longer and the worker is none the wiser.
+func (m *machine) record(s *State, i int) {
+	w := s.Workers[i]
+	if w.At == down || !w.holds() && !s.owns(i) {
+		return
+	}
+	before := w.Confirmed
+	if !w.counts() {
+		before = 1 // how late that is heard is all the same
+	}
+	for ago := range before {
+		n := *s
+		u := &n.Workers[i]
+		if u.Confirmed, u.Known = ago, ago; !m.rules.LeaseFromSending {
+			u.Confirmed = 0
+		}
+		m.to(n, i, [...]string{"writes its record, and hears that it is stored", "hears that the record it wrote before is stored"}[min(ago, 1)])
+	}
 }
 
 // ended reports how the execution ended.

@@ -8,10 +8,7 @@ func (m *machine) read(n State, i int) {
 	w.Know = fresh
 	switch next := attemptOf(w.Ticket) == l.Attempt+1; {
 	case next && (l.Event == none || l.Event == retrying && !l.Carried), l.Carried && l.Ticket == w.Ticket:
-		w.Attempt = l.Attempt + 1
-		m.begin(w)
-		w.sendAppend(pending)
-		m.to(n, i, "reads the last event, and sends its claim")
+		m.claim(n, i, l.Attempt+1, "reads the last event, and sends its claim")
 	case l.Event == retrying && l.Ticket == w.Ticket: // its schedule may not be published
 		w.Attempt, w.At = l.Attempt, publishing
 		m.to(n, i, "reads that another attempt is to follow")
@@ -19,10 +16,19 @@ func (m *machine) read(n State, i int) {
 		w.Attempt = l.Attempt
 		if m.lost(&n, i) {
 			m.takeOver(n, i)
-			return
+		}
+		if int(l.Worker) == i {
+			return // its own supervisor is all it has to ask
+		}
+		left := m.bounds.Hold - n.Workers[l.Worker].Known
+		if left == 0 {
+			left = m.bounds.Hold // it may not have seen the record before
 		}
 		w.rest()
-		m.to(n, i, "reads that the run has an owner, and leaves the request alone")
+		if t := &n.Tickets[l.Ticket]; t.Place == out {
+			t.Timer = left
+		}
+		m.to(n, i, "reads that the run has an owner, and gives the request back")
 	case l.Event.final() && !m.rules.AckWhatIsOver:
 		w.rest()
 		m.to(n, i, "reads that the run is over")
@@ -35,21 +41,15 @@ func (m *machine) read(n State, i int) {
 // come too early.
 func (m *machine) lost(s *State, i int) bool {
 	owner := &s.Workers[s.Log.Worker]
-	if !m.rules.AskOwner || owner.Record == m.bounds.Hold {
+	if !m.rules.WatchOwner || int(s.Log.Worker) == i || owner.Known == m.bounds.Hold {
 		return true
 	}
-	if owner.Launch.Attempt != 0 {
-		return false // its supervisor does what it was asked for before it answers
-	}
-	has := owner.Attempt == s.Log.Attempt && owner.At >= appending && owner.At <= holding || owner.Job.lives(s.Log.Attempt)
-	return int(s.Log.Worker) == i || owner.At != down && !has // it answers that it has no such execution
+	return owner.At != down && !owner.has(s.Log.Attempt, m.rules.AnswerWhole) // it answers that it has no such execution
 }
 
-// begin is a lease that begins: for Hold from the worker's last confirmed record, which is taken to be as young as can be.
-func (m *machine) begin(w *Worker) {
-	if w.Lease = m.bounds.Hold; m.rules.RecordBound {
-		w.Record = 0
-	}
+// has is a worker's answer when it is asked for an execution.
+func (w *Worker) has(attempt uint8, whole bool) bool {
+	return w.Own && w.Attempt == attempt || whole && (w.holds() && w.Attempt == attempt || w.Job.Life != noJob && w.Job.Attempt == attempt)
 }
 
 func (j Job) lives(attempt uint8) bool { return j.Life == alive && j.Attempt == attempt }
@@ -60,8 +60,7 @@ func (m *machine) takeOver(n State, i int) {
 	cancel := n.Log.Event == cancelling
 	switch {
 	case w.Job.Life != noJob && w.Job.Attempt == w.Attempt:
-		m.begin(w)
-		w.Stop = cancel
+		w.Lease, w.Stop = m.bounds.Hold, cancel
 		w.sendAppend(runningOr(cancel))
 		m.to(n, i, "judges that the owner is lost, finds the execution, and sends its event")
 		return

@@ -13,8 +13,9 @@ var protocol = []struct {
 	bounds Bounds
 	large  bool
 }{
-	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 2}},
-	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 1, Crashes: 2, Early: 1, Cancel: true}},
+	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 1, Crashes: 1, Early: 1, Cancel: true}},
+	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 1, Crashes: 2, Early: 1, Cancel: true}, large: true},
+	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 2, Early: 1}, large: true},
 	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 2, Crashes: 1}, large: true},
 	{bounds: Bounds{AckWait: 3, Hold: 2, Attempts: 2, Failures: true, Cancel: true}, large: true},
 	{bounds: Bounds{AckWait: 6, Hold: 4, Attempts: 2}, large: true},
@@ -43,11 +44,13 @@ const (
 	path    = "an event is stored that may not follow the one before it"
 	dropped = "no request carries the run to its next event"
 	noEnd   = "from here the run cannot reach its end any more"
-	shown   = "AskOwner" // whose counterexample docs/model.md shows
+	shown   = "WatchOwner" // whose counterexample docs/model.md shows
 )
 
 func TestSearch_findsWhatEachRuleIsFor(t *testing.T) {
 	short := Bounds{AckWait: 3, Hold: 2, Attempts: 2}
+	early := Bounds{AckWait: 3, Hold: 2, Attempts: 2, Early: 1}
+	killed := Bounds{AckWait: 3, Hold: 2, Attempts: 2, Crashes: 1}
 	for _, c := range []struct {
 		rule   string
 		off    func(*Rules)
@@ -57,14 +60,21 @@ func TestSearch_findsWhatEachRuleIsFor(t *testing.T) {
 		{"CompareAndSet", func(r *Rules) { r.CompareAndSet = false }, short, path},
 		{"Switch", func(r *Rules) { r.Switch = false }, short, other},
 		{"RefuseLateStart", func(r *Rules) { r.RefuseLateStart = false }, short, other},
-		{"RecordBound", func(r *Rules) { r.RecordBound = false }, short, other},
-		{"AskOwner", func(r *Rules) { r.AskOwner = false }, short, other},
-		{"FinalBeforeAck", func(r *Rules) { r.FinalBeforeAck = false }, short, dropped},
+		{"StartsInOrder", func(r *Rules) { r.StartsInOrder = false }, killed, other},
+		{"WatchOwner", func(r *Rules) { r.WatchOwner = false }, short, other},
+		{"AnswerWhole", func(r *Rules) { r.AnswerWhole = false }, short, other},
+		{"OwnClock", func(r *Rules) { r.OwnClock = false }, early, other},
+		{"TakenBack", func(r *Rules) { r.TakenBack = false }, early, other},
+		{"StopEmpty", func(r *Rules) { r.StopEmpty = false }, short, other},
+		{"LeaseFromRecord", func(r *Rules) { r.LeaseFromRecord = false }, short, other},
+		{"FirstLeaseToo", func(r *Rules) { r.FirstLeaseToo = false }, short, other},
 		{"LeaseFromSending", func(r *Rules) { r.LeaseFromSending = false }, Bounds{AckWait: 6, Hold: 4, Attempts: 2}, other},
+		{"StaysOver", func(r *Rules) { r.StaysOver = false }, short, other},
+		{"FinalBeforeAck", func(r *Rules) { r.FinalBeforeAck = false }, short, dropped},
 		{"AckWhatIsOver", func(r *Rules) { r.AckWhatIsOver = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 1}, noEnd},
-		{"MarkCarried", func(r *Rules) { r.MarkCarried = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2}, dropped},
+		{"MarkCarried", func(r *Rules) { r.MarkCarried = false }, short, dropped},
 		{"SchedulePerTry", func(r *Rules) { r.SchedulePerTry = false }, Bounds{AckWait: 2, Hold: 1, Attempts: 3}, dropped},
-		{"ReclaimHeld", func(r *Rules) { r.ReclaimHeld = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2, Crashes: 1}, path},
+		{"ReclaimHeld", func(r *Rules) { r.ReclaimHeld = false }, killed, path},
 		{"LostCancelIsFinal", func(r *Rules) { r.LostCancelIsFinal = false }, Bounds{AckWait: 3, Hold: 2, Attempts: 2, Cancel: true}, path},
 	} {
 		t.Run(c.rule, func(t *testing.T) {

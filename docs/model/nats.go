@@ -12,17 +12,14 @@ var follows = func() (t [len(words)][len(words)]bool) {
 
 // stepNATS is what the pool's stream does by itself.
 func (m *machine) stepNATS(s *State) {
+	if s.Early > 0 {
+		m.early(s)
+	}
 	for i, t := range s.Tickets {
 		if t.Place == scheduled {
 			n := *s
 			n.Tickets[i].Place = waiting
 			m.to(n, nobody, "the schedule of the next attempt fires")
-		}
-		if t.Place == out && s.Early > 0 {
-			n := *s
-			n.Early--
-			n.Tickets[i].Place = queued
-			m.to(n, nobody, "NATS takes the request back early")
 		}
 		if t.Place != waiting && t.Place != queued {
 			continue
@@ -36,6 +33,33 @@ func (m *machine) stepNATS(s *State) {
 			}
 		}
 	}
+}
+
+// early is a redelivery without cause: of one request, or of all that are out when a node's clock jumps. That clock says of every
+// record that it is old, and may drop them all as too old to be kept. Whoever finds none begins to count then.
+func (m *machine) early(s *State) {
+	all := *s
+	all.Early--
+	for i, t := range s.Tickets {
+		if t.Place == out {
+			n := *s
+			n.Early--
+			n.Tickets[i].Place, all.Tickets[i].Place = queued, queued
+			m.to(n, nobody, "NATS takes the request back early")
+		}
+	}
+	for i := range all.Workers {
+		if !m.rules.OwnClock {
+			all.Workers[i].Known = m.bounds.Hold
+		}
+	}
+	m.to(all, nobody, "the clock of a NATS node jumps: it takes back all that is out")
+	for i := range all.Workers {
+		if all.Workers[i].Known = 0; !m.rules.TakenBack {
+			all.Workers[i].Known = m.bounds.Hold
+		}
+	}
+	m.to(all, nobody, "the clock of a NATS node jumps far: it takes back all that is out, and drops the workers' records")
 }
 
 // renewTicket is an in-progress acknowledgement. NATS takes it from anybody and confirms it even for a request that is gone; it

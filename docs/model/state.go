@@ -73,19 +73,20 @@ const (
 
 // Worker is one worker and its supervisor, which outlives it.
 type Worker struct {
-	At      step
-	Ticket  uint8
-	Attempt uint8
-	Know    knowledge // of the run's last event
-	Own     bool      // that event is, as far as it knows, its own
-	Stop    bool      // the run is to be cancelled
-	Lease   uint8     // ticks for which it counts on its right
-	Renewal renewal
-	Sent    uint8 // ticks since the renewal was sent, up to Bounds.Hold
-	Append  Append
-	Record  uint8 // ticks since its record in weir_workers was stored, and seen by the other worker, up to Bounds.Hold
-	Job     Job
-	Launch  Launch
+	At        step
+	Ticket    uint8
+	Attempt   uint8
+	Know      knowledge // of the run's last event
+	Own       bool      // that event is, as far as it knows, its own
+	Stop      bool      // the run is to be cancelled
+	Lease     uint8     // ticks for which it counts on its right
+	Renewal   renewal
+	Sent      uint8 // ticks since the renewal was sent, up to Bounds.Hold
+	Append    Append
+	Confirmed uint8 // ticks since it sent its last record that was confirmed to it, up to Bounds.Hold
+	Known     uint8 // ticks since the other worker can have known its record in weir_workers, up to Bounds.Hold: it may take over
+	Job       Job
+	Launch    Launch
 }
 
 // step is where a worker is in its program. It may stay there for any time: that is what being slow or frozen is.
@@ -113,7 +114,7 @@ const (
 	storedOld           // the same, and a cancelling event follows
 )
 
-// renewal is how far a renewal has come: the worker's record and the in-progress acknowledgement of its delivery.
+// renewal is how far a renewal has come: the in-progress acknowledgement of the worker's delivery.
 type renewal uint8
 
 const (
@@ -177,7 +178,7 @@ func initial(b Bounds) State {
 	s := State{Crashes: b.Crashes, Early: b.Early}
 	s.Tickets[0].Place = waiting
 	for i := range s.Workers {
-		s.Workers[i] = Worker{At: idle, Record: b.Hold}
+		s.Workers[i] = Worker{At: idle, Confirmed: b.Hold, Known: b.Hold}
 	}
 	return s
 }
@@ -186,8 +187,15 @@ func initial(b Bounds) State {
 // changed places: they are alike.
 func (s State) canonical(hold uint8) (State, bool) {
 	for i := range s.Workers {
-		if w := &s.Workers[i]; w.Lease == 0 && (!s.Log.Event.held() || int(s.Log.Worker) != i) {
-			w.Record = hold // only the record of one who is an owner, or may become one, is asked for
+		w := &s.Workers[i]
+		if !w.counts() {
+			w.Confirmed = hold // a claim chooses, see claim
+			if w.holds() {
+				w.Lease, w.Renewal, w.Sent = 0, noRenewal, 0 // the execution has ended
+			}
+		}
+		if !w.Append.Event.held() && !s.owns(i) {
+			w.Known = hold // nobody asks
 		}
 	}
 	for i := range s.Tickets {
@@ -207,9 +215,23 @@ func (s State) canonical(hold uint8) (State, bool) {
 	return s, true
 }
 
+// owns tells whether the run's last event says that worker i holds it.
+func (s *State) owns(i int) bool { return s.Log.Event.held() && int(s.Log.Worker) == i }
+
+// holds tells whether w holds an execution, or is about to.
+func (w *Worker) holds() bool {
+	return w.At == starting || w.At == holding || w.At == appending && w.Append.Event.held()
+}
+
+// counts tells whether anything hangs on w's lease.
+func (w *Worker) counts() bool {
+	return w.holds() && (w.Append.Event == pending || w.Launch.Attempt != 0 || w.Job.lives(w.Attempt))
+}
+
 // order is a worker as two numbers.
 func (w *Worker) order() [2]uint64 {
-	a := pack(uint8(w.At), w.Ticket, w.Attempt, uint8(w.Know), w.Lease, uint8(w.Renewal), w.Sent, w.Record, bit(w.Own), bit(w.Stop), bit(w.Append.Carried))
+	a := pack(uint8(w.At), w.Ticket, w.Attempt, uint8(w.Know), w.Lease, uint8(w.Renewal), w.Sent, w.Confirmed, w.Known,
+		bit(w.Own), bit(w.Stop), bit(w.Append.Carried))
 	b := pack(uint8(w.Append.Event), w.Append.Attempt, w.Append.Ticket, bit(w.Append.Fresh), bit(w.Append.Stored), bit(w.Append.Ghost),
 		uint8(w.Job.Life), w.Job.Attempt, w.Job.Lease, w.Launch.Attempt, w.Launch.Lease, bit(w.Launch.Refused))
 	return [2]uint64{a, b}

@@ -54,7 +54,8 @@ func (m *machine) tick(s *State) {
 	}
 	for i := range n.Workers {
 		w := &n.Workers[i]
-		w.Record = min(w.Record+1, m.bounds.Hold)
+		w.Confirmed = min(w.Confirmed+1, m.bounds.Hold)
+		w.Known = min(w.Known+1, m.bounds.Hold)
 		w.Lease -= min(w.Lease, 1)
 		w.Launch.Lease -= min(w.Launch.Lease, 1)
 		if w.Renewal != noRenewal {

@@ -10,6 +10,13 @@ func (m *machine) stepWorker(s *State, i int) {
 		n.Workers[i].die()
 		m.to(n, i, "is killed")
 	}
+	m.record(s, i)
+	if w.At == idle && w.Job.Life == noJob || w.At == holding && !m.rules.StopEmpty {
+		n := *s
+		n.Workers[i].die()
+		n.Workers[i].Known = m.bounds.Hold // there is none, and that is meant
+		m.to(n, i, "stops, and takes its record back")
+	}
 	if w.Append.Ghost && (w.At == down || w.At == got || w.At == starting) {
 		return // the event of its former life is on its way yet
 	}
@@ -17,8 +24,7 @@ func (m *machine) stepWorker(s *State, i int) {
 	u := &n.Workers[i]
 	switch w.At {
 	case down:
-		if w.Launch.Attempt == 0 || w.Launch.Refused { // what the worker's former life asked for comes first
-			u.Record = 0
+		if w.Launch.Attempt == 0 || !m.rules.StartsInOrder {
 			m.restart(n, i)
 		}
 	case got:
@@ -48,7 +54,7 @@ func (m *machine) stepWorker(s *State, i int) {
 }
 
 // rest makes w a worker with a free slot.
-func (w *Worker) rest() { *w = Worker{At: idle, Record: w.Record, Job: w.Job, Launch: w.Launch} }
+func (w *Worker) rest() { *w = Worker{At: idle, Known: w.Known, Job: w.Job, Launch: w.Launch} }
 
 // die leaves what a killed worker leaves: its supervisor, and what it has sent.
 func (w *Worker) die() {
@@ -59,13 +65,14 @@ func (w *Worker) die() {
 	if w.Launch.Refused {
 		w.Launch = Launch{}
 	}
-	*w = Worker{Record: w.Record, Job: w.Job, Launch: w.Launch, Append: ghost}
+	*w = Worker{Known: w.Known, Job: w.Job, Launch: w.Launch, Append: ghost}
 }
 
 // restart is a worker under its old name. An execution of its former life it goes on with, or ends: an event of its own shuts
 // everybody else out, and only then is the lease renewed.
 func (m *machine) restart(n State, i int) {
 	u := &n.Workers[i]
+	u.Confirmed, u.Known = 0, 0 // that a record is confirmed comes before all else
 	l := n.Log
 	mine := l.Event.held() || !m.rules.ReclaimHeld && l.Event == retrying
 	if mine && u.Job.Life != noJob && int(l.Worker) == i && l.Attempt == u.Job.Attempt {
@@ -77,6 +84,21 @@ func (m *machine) restart(n State, i int) {
 	u.kill(u.Job.Attempt)
 	u.rest()
 	m.to(n, i, "is started again")
+}
+
+// claim sends the claim of an attempt. A worker whose last confirmed record was sent more than a third of the ack wait ago makes none,
+// since little would be left of the lease.
+func (m *machine) claim(n State, i int, attempt uint8, text string) {
+	u := &n.Workers[i]
+	u.Attempt = attempt
+	for ago := range m.bounds.AckWait/3 + 1 {
+		u.Confirmed, u.Known = ago, ago
+		if u.Lease = m.bounds.Hold; m.rules.FirstLeaseToo {
+			u.Lease -= ago
+		}
+		u.sendAppend(pending)
+		m.to(n, i, text)
+	}
 }
 
 // runningOr is the event of an execution that lives.
@@ -97,16 +119,16 @@ func (m *machine) heard(n State, i int) {
 	u.Know, u.Own = heard[u.Know], true
 	switch {
 	case e == pending:
+		if !m.rules.StaysOver {
+			u.Lease = m.bounds.Hold - u.Confirmed // by a renewal
+		}
 		u.At, u.Launch = starting, Launch{Attempt: u.Attempt, Lease: u.Lease}
 		m.to(n, i, "hears that its claim is stored, and has its supervisor start the execution")
 	case e.held():
 		u.At = holding
 		m.to(n, i, "hears that its event is stored, and holds the execution")
 	case carried:
-		u.Attempt++
-		m.begin(u)
-		u.sendAppend(pending)
-		m.to(n, i, "hears that its event is stored, and claims the next attempt with the same request")
+		m.claim(n, i, u.Attempt+1, "hears that its event is stored, and claims the next attempt with the same request")
 	case e == retrying:
 		u.Job.forget(u.Attempt)
 		n.schedule(u.Attempt+1, m.rules)
