@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 )
@@ -31,6 +32,15 @@ func (b *bench) until(t *testing.T, run, what string, wanted func(schemas.RunEve
 	if !errors.Is(err, seen) {
 		t.Fatalf("run %s is not %s within %s: %v", run, what, patience, err)
 	}
+}
+
+// holding starts the worker w1, with one slot, and a run that it holds.
+func (b *bench) holding(t *testing.T, body string) (w *started, run string) {
+	t.Helper()
+	w = b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run = b.request(t, body)
+	b.runs(t, run)
+	return w, run
 }
 
 // runs waits until the run is recorded as running.

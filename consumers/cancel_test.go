@@ -157,9 +157,7 @@ func TestCancel_isCarriedOutByWhoeverInheritsTheRun(t *testing.T) {
 // The hint passes the owner by: its connection is away while the cancel is recorded.
 func TestCancel_isHeededAfterAReconnect(t *testing.T) {
 	b := newBench(t, 2*time.Second, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, "")
-	b.runs(t, run)
+	w, run := b.holding(t, "")
 	b.deaf(t, w.nc)
 	b.cancel(t, run)
 	events := b.events(t, run)

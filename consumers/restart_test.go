@@ -17,9 +17,7 @@ import (
 func TestRestart_goesOnWithWhatWasLeft(t *testing.T) {
 	const ackWait = 2 * time.Second
 	b := newBench(t, ackWait, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, "")
-	b.runs(t, run)
+	w, run := b.holding(t, "")
 	execution := <-b.infra.began
 	b.worker(t, "w2", 1)
 	for range 20 {
@@ -46,9 +44,7 @@ func TestRestart_goesOnWithWhatWasLeft(t *testing.T) {
 // What ended while there was no worker is reported by the next one.
 func TestRestart_reportsWhatEndedMeanwhile(t *testing.T) {
 	b := newBench(t, time.Minute, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, "")
-	b.runs(t, run)
+	w, run := b.holding(t, "")
 	w.kill()
 	(<-b.infra.began).end(runners.Result{ExitCode: 3})
 	b.worker(t, "w1", 1)
@@ -62,9 +58,7 @@ func TestRestart_reportsWhatEndedMeanwhile(t *testing.T) {
 // An execution of an attempt that another worker has gone on from is not taken back.
 func TestRestart_leavesWhatOthersHaveTaken(t *testing.T) {
 	b := newBench(t, time.Second, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, "")
-	b.runs(t, run)
+	w, run := b.holding(t, "")
 	w.kill()
 	b.worker(t, "w2", 1)
 	b.heldBy(t, run, "w2")
@@ -78,9 +72,7 @@ func TestRestart_leavesWhatOthersHaveTaken(t *testing.T) {
 
 func TestRestart_goesOnWithACancel(t *testing.T) {
 	b := newBench(t, time.Minute, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, "")
-	b.runs(t, run)
+	w, run := b.holding(t, "")
 	w.kill()
 	b.cancel(t, run)
 	b.worker(t, "w1", 1)
@@ -94,9 +86,7 @@ func TestRestart_goesOnWithACancel(t *testing.T) {
 // The timeout counts from the start of the attempt, whoever holds it.
 func TestRestart_keepsTheDeadline(t *testing.T) {
 	b := newBench(t, time.Minute, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, `{"timeout": "1500ms"}`)
-	b.runs(t, run)
+	w, run := b.holding(t, `{"timeout": "1500ms"}`)
 	w.kill()
 	b.worker(t, "w1", 1)
 	events := b.events(t, run)
@@ -242,9 +232,7 @@ func TestRun_isNotTakenFromAnOwnerThatLives(t *testing.T) {
 // The execution ended with its lease while there was no worker, and its run had been cancelled: it is not tried again.
 func TestRestart_cancelsWhatWasLostMeanwhile(t *testing.T) {
 	b := newBench(t, time.Minute, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, "")
-	b.runs(t, run)
+	w, run := b.holding(t, "")
 	w.kill()
 	b.cancel(t, run)
 	(<-b.infra.began).end(runners.Result{Reason: schemas.ReasonLeaseLost})
@@ -259,9 +247,7 @@ func TestRestart_cancelsWhatWasLostMeanwhile(t *testing.T) {
 // Its worker died after it had recorded that the run is retrying: the next one of its name does not report that attempt again.
 func TestRestart_reportsNoAttemptTwice(t *testing.T) {
 	b := newBench(t, time.Minute, nil)
-	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-	run := b.request(t, `{"retries": {"max": 1, "backoff": 1, "jitter": 0}}`)
-	b.runs(t, run)
+	w, run := b.holding(t, `{"retries": {"max": 1, "backoff": 1, "jitter": 0}}`)
 	first := <-b.infra.began
 	w.kill()
 	last, err := b.LastEvent(t.Context(), "dev", "hello", run)
