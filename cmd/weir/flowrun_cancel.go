@@ -39,15 +39,7 @@ type cancelling struct {
 }
 
 func (e *env) cancelRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	f, err := format(c)
-	if err != nil {
-		return err
-	}
-	filter, err := runFilter(c)
-	if err != nil {
-		return err
-	}
-	many, err := chosenByFilter(c, "--pool, --deployment or --state")
+	f, filter, many, err := chosenRuns(c, "--pool, --deployment or --state")
 	if err != nil {
 		return err
 	}
@@ -77,16 +69,23 @@ func (e *env) cancelRuns(ctx context.Context, c *cli.Context, conn *streams.Conn
 	return fmt.Errorf("%d runs are not cancelled, the first because: %w", len(x.failed), x.failed[0])
 }
 
-// chosenByFilter tells whether c chooses runs by flags, and refuses both or neither.
-func chosenByFilter(c *cli.Context, flags string) (bool, error) {
-	many := c.IsSet("pool") || c.IsSet("deployment") || c.IsSet("state") || c.IsSet("since")
+// chosenRuns reads which runs c means and how it is to tell of them: many that the filter matches, or those that are named. It refuses both
+// and neither. flags are those that make the filter, for people.
+func chosenRuns(c *cli.Context, flags string) (output string, filter streams.Filter, many bool, err error) {
+	if output, err = format(c); err != nil {
+		return "", filter, false, err
+	}
+	if filter, err = runFilter(c); err != nil {
+		return "", filter, false, err
+	}
+	many = c.IsSet("pool") || c.IsSet("deployment") || c.IsSet("state") || c.IsSet("since")
 	switch {
 	case many && c.Args().Present():
-		return many, usagef("%s takes runs, or %s, not both", c.Command.HelpName, flags)
+		err = usagef("%s takes runs, or %s, not both", c.Command.HelpName, flags)
 	case !many && !c.Args().Present():
-		return many, usagef("%s needs a RUN, or %s: see the runs with: weir flow-run ls", c.Command.HelpName, flags)
+		err = usagef("%s needs a RUN, or %s: see the runs with: weir flow-run ls", c.Command.HelpName, flags)
 	}
-	return many, nil
+	return output, filter, many, err
 }
 
 func (x *cancelling) named(ctx context.Context, runs []string) error {

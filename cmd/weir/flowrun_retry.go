@@ -46,15 +46,7 @@ type retrying struct {
 }
 
 func (e *env) retryRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	f, err := format(c)
-	if err != nil {
-		return err
-	}
-	filter, err := runFilter(c)
-	if err != nil {
-		return err
-	}
-	many, err := chosenByFilter(c, "--state, --deployment, --pool or --since")
+	f, filter, many, err := chosenRuns(c, "--state, --deployment, --pool or --since")
 	if err != nil {
 		return err
 	}

@@ -112,46 +112,43 @@ func (e *env) listQueues(ctx context.Context, c *cli.Context, conn *streams.Conn
 	return e.printQueues(ctx, c, conn, rows, rows)
 }
 
-func (e *env) inspectQueue(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+// namedQueue is the name of the queue that c means, with its pool and all the queues of that.
+func namedQueue(ctx context.Context, c *cli.Context, conn *streams.Conn) (name string, pool schemas.Pool, queues []streams.QueueStatus, err error) {
 	args, err := arguments(c, "NAME")
 	if err != nil {
-		return err
+		return "", pool, nil, err
 	}
-	pool, err := poolOf(ctx, c, conn)
-	if err != nil {
-		return err
+	if pool, err = poolOf(ctx, c, conn); err != nil {
+		return "", pool, nil, err
 	}
-	queues, err := conn.QueueStatuses(ctx, pool)
+	queues, err = conn.QueueStatuses(ctx, pool)
+	return args[0], pool, queues, err
+}
+
+func (e *env) inspectQueue(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	name, pool, queues, err := namedQueue(ctx, c, conn)
 	if err != nil {
 		return err
 	}
 	var names []string
 	for _, q := range queues {
-		if q.Name == args[0] {
+		if q.Name == name {
 			row := queueRow{Pool: pool.Name, QueueStatus: q}
 			return e.printQueues(ctx, c, conn, row, []queueRow{row})
 		}
 		names = append(names, q.Name)
 	}
-	return noQueue(pool.Name, args[0], names)
+	return noQueue(pool.Name, name, names)
 }
 
 func (e *env) deleteQueue(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
-	args, err := arguments(c, "NAME")
-	if err != nil {
-		return err
-	}
-	pool, err := poolOf(ctx, c, conn)
-	if err != nil {
-		return err
-	}
-	queues, err := conn.QueueStatuses(ctx, pool)
+	name, pool, queues, err := namedQueue(ctx, c, conn)
 	if err != nil {
 		return err
 	}
 	var waiting uint64
 	for _, q := range queues {
-		if q.Name == args[0] {
+		if q.Name == name {
 			waiting = q.Depth
 		}
 	}
@@ -159,10 +156,10 @@ func (e *env) deleteQueue(ctx context.Context, c *cli.Context, conn *streams.Con
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("Delete work queue %s of work pool %s and the %s that wait in it", args[0], pool.Name, plural(int(waiting), "run"))
+	what := fmt.Sprintf("Delete work queue %s of work pool %s and the %s that wait in it", name, pool.Name, plural(int(waiting), "run"))
 	var users []string
 	for _, d := range deployments {
-		if d.Pool == pool.Name && d.Queue == args[0] {
+		if d.Pool == pool.Name && d.Queue == name {
 			users = append(users, d.Name)
 		}
 	}
@@ -172,10 +169,10 @@ func (e *env) deleteQueue(ctx context.Context, c *cli.Context, conn *streams.Con
 	if err := e.confirm(c, what); err != nil {
 		return err
 	}
-	if err := conn.DeleteQueue(ctx, pool.Name, args[0]); err != nil {
+	if err := conn.DeleteQueue(ctx, pool.Name, name); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "Deleted work queue %s of work pool %s.\n", args[0], pool.Name)
+	fmt.Fprintf(e.stdout, "Deleted work queue %s of work pool %s.\n", name, pool.Name)
 	return nil
 }
 
