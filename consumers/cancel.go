@@ -202,13 +202,9 @@ func (w *Worker) heed() (stop func(), err error) {
 	})
 }
 
-// takeCancels carries out cancel requests of the pool until ctx ends, along with the pool's other workers and the servers.
-func (w *Worker) takeCancels(ctx context.Context) {
-	takeCancels(ctx, w.conn, w.Pool, w.Logger)
-}
-
+// takeCancels carries out a pool's cancel requests until ctx ends, along with the pool's other workers and the servers.
 func takeCancels(ctx context.Context, conn *streams.Conn, pool string, log *slog.Logger) {
-	for {
+	for ctx.Err() == nil {
 		err := conn.Cancels(ctx, pool, func(ctx context.Context, run, why string) error {
 			e, err := Cancel(ctx, conn, pool, run, why)
 			switch {
@@ -224,10 +220,6 @@ func takeCancels(ctx context.Context, conn *streams.Conn, pool string, log *slog
 			return
 		}
 		log.Warn("cancel requests are not taken; that is tried again", "pool", pool, "err", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(longestWait):
-		}
+		pause(ctx, longestWait)
 	}
 }

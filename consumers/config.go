@@ -111,10 +111,7 @@ func (c *config) watch(ctx context.Context, conn *streams.Conn, ready chan<- str
 			return
 		}
 		warn(err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		pause(ctx, time.Second)
 		select {
 		case <-first:
 		default:

@@ -36,7 +36,6 @@ func afterLosses(ctx context.Context, conn *streams.Conn, pool schemas.Pool, log
 		}
 	}()
 	for left := 1; ; { // once after the start, for what was lost before
-
 		next := time.NewTimer(pool.Lease())
 		if left == 0 {
 			next.Stop()
@@ -59,10 +58,12 @@ func afterLosses(ctx context.Context, conn *streams.Conn, pool schemas.Pool, log
 	}
 }
 
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
+// pause waits, or until ctx ends: false.
+func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
+		return false
 	case <-time.After(d):
+		return true
 	}
 }

@@ -68,21 +68,11 @@ func (w *Worker) reclaimOne(stop context.Context, name string) error {
 	if err := d.Renew(stop); err != nil { // before anything else: the lease may have little time left
 		return err
 	}
-	h := history{last: last.Sequence, attempt: attempt, event: last, logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt)}
-	exec, err := w.runner.Find(stop, name, output{h.logs})
-	if err != nil {
+	h := history{last: last.Sequence, attempt: attempt, event: last}
+	if err := w.find(stop, d, &h); err != nil {
 		return err
 	}
-	h.found = exec
-	w.occupy(d, func(d delivery) error {
-		job, err := w.accept(stop, d)
-		if _, invalid := errors.AsType[*rejection](err); invalid {
-			job = h.job()
-		} else if err != nil {
-			return err
-		}
-		return w.resume(stop, d, job, h)
-	})
+	w.occupy(d, func(d delivery) error { return w.resume(stop, d, h) })
 	return nil
 }
 

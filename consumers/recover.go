@@ -58,7 +58,7 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	return history{settled: true}, w.ack(ctx, d) // a copy, or one whose acknowledgement was lost: the run has gone on without it
 }
 
-// job is what the log says of the execution that was found, for a run whose request would not be accepted any more.
+// job is what the log says of the execution that was found.
 func (h history) job() job {
 	j := job{grace: defaultGrace, parent: h.event.Parent, tags: h.event.Tags}
 	if h.event.Started != nil && h.event.Deadline != nil {
@@ -106,12 +106,7 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 		return history{settled: true}, d.GiveBack(left + 10*time.Millisecond)
 	}
 	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
-		h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
-		exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
-		if err == nil {
-			h.found = exec
-			return h, nil
-		} else if !errors.Is(err, runners.ErrGone) {
+		if err := w.find(ctx, d.Delivery, &h); !errors.Is(err, runners.ErrGone) {
 			return h, err
 		}
 	}
@@ -131,6 +126,16 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	}
 	h.last, h.event.Crashes = c.last, o.crashes
 	return h, err // the next attempt is this worker's: it has the request in its hands, which carries the run on, and a slot
+}
+
+// find looks up the execution of the run's last attempt, and gives its output to the run's log.
+func (w *Worker) find(ctx context.Context, d *streams.Delivery, h *history) error {
+	h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
+	exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
+	if err == nil {
+		h.found = exec
+	}
+	return err
 }
 
 // mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody
@@ -164,7 +169,13 @@ func (w *Worker) retries(ctx context.Context, d delivery) *schemas.Retries {
 
 // resume holds an execution that a lost worker left: the attempt goes on under a new owner, whose first event shuts the old
 // one out.
-func (w *Worker) resume(ctx context.Context, d delivery, j job, h history) error {
+func (w *Worker) resume(ctx context.Context, d delivery, h history) error {
+	j, err := w.accept(ctx, d)
+	if _, invalid := errors.AsType[*rejection](err); invalid {
+		j = h.job() // it was accepted once and runs: what changed since concerns the next run
+	} else if err != nil {
+		return err
+	}
 	c := w.newClaim(ctx, d, j, h, h.attempt)
 	defer w.disown(c)
 	c.logs, c.started = h.logs, c.claimed
@@ -181,7 +192,7 @@ func (w *Worker) resume(ctx context.Context, d delivery, j job, h history) error
 		c.cancel.ask()
 	}
 	goesOn.Reason, goesOn.Message = schemas.ReasonHeld, fmt.Sprintf("worker %s goes on with what worker %s left", w.Name, h.event.Worker)
-	err := w.follow(ctx, c, h.found, goesOn)
+	err = w.follow(ctx, c, h.found, goesOn)
 	if errors.Is(err, streams.ErrOvertaken) {
 		return nil
 	}

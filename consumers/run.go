@@ -39,16 +39,14 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 	if pool, _, _ := w.config.current(); pool.Paused && history.last == 0 {
 		return d.GiveBack(pool.Lease()) // it was on its way when the pause came
 	}
+	if history.found != nil {
+		return w.resume(ctx, d, history) // a lost worker's execution that still lives
+	}
 	job, err := w.accept(ctx, d)
-	if invalid, ok := errors.AsType[*rejection](err); ok && history.found != nil {
-		job = history.job() // it was accepted once and runs: what changed since concerns the next run
-	} else if ok {
+	if invalid, ok := errors.AsType[*rejection](err); ok {
 		return w.reject(ctx, d, history, invalid)
 	} else if err != nil {
 		return err
-	}
-	if history.found != nil {
-		return w.resume(ctx, d, job, history) // a lost worker's execution that still lives
 	}
 	if history.attempt == 0 && job.expired(time.Now()) {
 		return w.conclude(ctx, d, history, expired)
@@ -185,10 +183,8 @@ func (w *Worker) again(ctx context.Context, d delivery, at time.Time, attempt in
 			return err
 		}
 		w.Logger.Warn("next attempt is not stored yet", "run", d.Run, "attempt", attempt, "err", err)
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, wait) {
 			return err
-		case <-time.After(wait):
 		}
 	}
 }
@@ -247,10 +243,8 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 			return err
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, wait) {
 			return err
-		case <-time.After(wait):
 		}
 	}
 }

@@ -170,12 +170,12 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		defer func() { _ = service.Stop() }()
 	}
 	w.serves(puller.Queues())
+	// No lease begins before the first record is confirmed, and whoever reads that the worker is ready finds it listed.
 	for w.writeRecord(alive); w.recorded().IsZero() && drain.Err() == nil; w.writeRecord(alive) {
-		pause(drain, firstWait) // no lease begins before it
+		pause(drain, firstWait)
 	}
-	// whoever reads that it is ready finds it listed
 	background.Go(func() { w.heartbeat(alive) })
-	background.Go(func() { w.takeCancels(alive) })
+	background.Go(func() { takeCancels(alive, w.conn, w.Pool, w.Logger) })
 	w.reclaim(stop)
 	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
 

@@ -25,10 +25,8 @@ type Draining struct {
 
 // DrainWorker asks a worker to take no more runs and to end when those it holds have ended. [ErrNotFound]: it is not online.
 func (c *Conn) DrainWorker(ctx context.Context, pool, worker string) (Draining, error) {
-	for _, n := range [][2]string{{"work pool", pool}, {"worker", worker}} {
-		if err := schemas.CheckName(n[0], n[1]); err != nil {
-			return Draining{}, err
-		}
+	if err := checkNames([2]string{"work pool", pool}, [2]string{"worker", worker}); err != nil {
+		return Draining{}, err
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()

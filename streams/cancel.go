@@ -16,10 +16,8 @@ import (
 // RequestCancel asks whoever looks after the pool to cancel a run, and returns once that is stored. why is for people, and may
 // be empty.
 func (c *Conn) RequestCancel(ctx context.Context, pool, run, why string) error {
-	for _, n := range [][2]string{{"work pool", pool}, {"run", run}} {
-		if err := schemas.CheckName(n[0], n[1]); err != nil {
-			return err
-		}
+	if err := checkNames([2]string{"work pool", pool}, [2]string{"run", run}); err != nil {
+		return err
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()

@@ -90,10 +90,8 @@ func (r Request) message() (*nats.Msg, error) {
 	if r.Queue == "" {
 		r.Queue = schemas.DefaultQueue
 	}
-	for _, n := range [][2]string{{"work pool", r.Pool}, {"work queue", r.Queue}, {"deployment", r.Deployment}} {
-		if err := schemas.CheckName(n[0], n[1]); err != nil {
-			return nil, err
-		}
+	if err := checkNames([2]string{"work pool", r.Pool}, [2]string{"work queue", r.Queue}, [2]string{"deployment", r.Deployment}); err != nil {
+		return nil, err
 	}
 	if r.RunID != "" {
 		if err := CheckRunID(r.Pool, r.RunID); err != nil {

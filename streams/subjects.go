@@ -148,3 +148,13 @@ func parseRunSubject(subject string) (pool, queue, deployment string, err error)
 	}
 	return "", "", "", fmt.Errorf("subject %q is not %s<pool>.<queue>.<deployment>", subject, runPrefix)
 }
+
+// checkNames refuses the first that cannot be a token of a subject. Each is what it names, and the name.
+func checkNames(names ...[2]string) error {
+	for _, n := range names {
+		if err := schemas.CheckName(n[0], n[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
