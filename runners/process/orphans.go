@@ -35,10 +35,21 @@ func (o *orphans) kill(mark string) (left int) {
 	if o.fd < 0 {
 		return 0
 	}
+	for {
+		left, reaped := o.pass(mark)
+		if !reaped {
+			return left
+		}
+	}
+}
+
+// pass is one look. What a process leaves that ends during it becomes an orphan too, and is not in the list that was read: after one that
+// reaped another is needed.
+func (o *orphans) pass(mark string) (left int, reaped bool) {
 	n, err := unix.Pread(o.fd, o.buf[:], 0)
 	o.any = false
 	if err != nil || n == 0 {
-		return 0
+		return 0, false
 	}
 	for _, word := range bytes.Fields(o.buf[:n]) {
 		pid, err := strconv.Atoi(string(word))
@@ -46,21 +57,38 @@ func (o *orphans) kill(mark string) (left int) {
 			continue
 		}
 		if got, _ := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == pid {
+			reaped = true
 			continue
 		}
 		o.any = true
-		if mark != "" && hasVariable(pid, func(v []byte) bool { return string(v) == mark }) {
+		switch {
+		case mark == "":
+		case hasVariable(pid, func(v []byte) bool { return string(v) == mark }):
 			_ = unix.Kill(pid, unix.SIGKILL) // ours and not reaped: the number is its own
 			left++
+		case becoming(pid):
+			left++ // looked at again, when it has an environment
 		}
 	}
-	return left
+	return left, reaped
 }
 
 // reap reaps those that have ended by themselves.
 func (o *orphans) reap(now int64) {
 	o.kill("")
 	o.next = now + int64(time.Second)
+}
+
+// becoming tells whether a process is between two programs: it has given up the environment of the one and not got that of the
+// other yet (the kernel sets env_end last). Whose it is cannot be told in that moment.
+func becoming(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	const state, envEnd = 3, 51 // fields of proc(5), which counts from 1; the second is the name, in parentheses
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	return len(fields) > envEnd-state && string(fields[0]) != "Z" && string(fields[envEnd-state]) == "0"
 }
 
 // hasVariable tells whether the environment that the process was started with has a variable (name=value) that match likes.
