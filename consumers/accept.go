@@ -62,6 +62,9 @@ func (w *Worker) accept(ctx context.Context, d delivery) (job, error) {
 			return job{}, rejectf("%s", err)
 		}
 	}
+	if size := d.HeaderSize(); size > streams.MaxHeaderSize {
+		return job{}, rejectf("the request's headers have %d bytes, the most is %d: give data as parameters, keep large data in a file or object store", size, streams.MaxHeaderSize)
+	}
 	request, err := schemas.ParseRunRequest(d.Body)
 	if err != nil {
 		return job{}, rejectf("%s", err)
@@ -95,7 +98,7 @@ func (w *Worker) reject(ctx context.Context, d delivery, h history, why *rejecti
 	if err := d.Bury(ctx, schemas.ReasonRejected, why.Error()); err != nil {
 		return err
 	}
-	if !schemas.ValidName(d.Deployment) || d.Named && d.Attempt == 1 && streams.CheckRunID(d.Pool, d.Run) != nil {
+	if !schemas.ValidName(d.Deployment) || !schemas.ValidName(d.Run) || d.Named && d.Attempt == 1 && streams.CheckRunID(d.Pool, d.Run) != nil {
 		return w.ack(ctx, d) // the run cannot be named
 	}
 	return w.conclude(ctx, d, h, outcome{state: schemas.Failed, reason: schemas.ReasonRejected, message: why.Error()})

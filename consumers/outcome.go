@@ -71,6 +71,11 @@ func (o outcome) next(r *schemas.Retries, attempt, crashes int, now time.Time) o
 	return o
 }
 
+// unfollowed is the outcome of an attempt that ended for that reason and that another was to follow: NATS does not take it.
+func unfollowed(reason schemas.Reason, message string, err error) outcome {
+	return outcome{state: schemas.Failed, reason: reason, message: message + "; it cannot be requested: " + err.Error()}
+}
+
 func (o outcome) retry(at time.Time, what string) outcome {
 	o.state, o.retryAt = schemas.Retrying, at
 	o.message += "; " + what

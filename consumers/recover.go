@@ -30,8 +30,8 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
 	if errors.Is(err, streams.ErrNotFound) {
 		if d.Attempt > 1 {
-			w.Logger.Warn("another attempt is asked for of a run that the log does not know; nothing is started", "run", d.Run, "attempt", d.Attempt)
-			return history{settled: true}, w.ack(ctx, d)
+			return history{settled: true}, w.bury(ctx, d, fmt.Sprintf("attempt %d of run %s is asked for, but no event of it is kept (any more): nothing is started; "+
+				"a new run is started by: weir dead-letter retry", d.Attempt, d.Run))
 		}
 		return history{}, nil
 	} else if err != nil {
@@ -46,7 +46,10 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	case last.State == schemas.Retrying && last.RetryAt == nil && mine: // this very message carries the run on
 		return h, nil
 	case last.State == schemas.Retrying && mine: // the next attempt may not be stored yet; stored twice it is told apart
-		if err := w.again(ctx, d, *last.RetryAt, last.Attempt+1); err != nil {
+		err := w.again(ctx, d, *last.RetryAt, last.Attempt+1)
+		if refused(err) {
+			return history{settled: true}, w.conclude(ctx, d, h, unfollowed(last.Reason, last.Message, err))
+		} else if err != nil {
 			return h, err
 		}
 		return history{settled: true}, w.ack(ctx, d)
@@ -90,10 +93,7 @@ func (w *Worker) duplicate(ctx context.Context, d delivery, first streams.Record
 	}
 	why := fmt.Sprintf("run ID %s belongs to a request of %s: the stream of pool %s was made anew with its count at the start", d.Run,
 		first.Requested.Format(time.RFC3339), d.Pool)
-	if err := d.Bury(ctx, schemas.ReasonRejected, why); err != nil {
-		return err
-	}
-	return w.ack(ctx, d)
+	return w.bury(ctx, d, why)
 }
 
 // lost decides about a run whose owner did not renew its lease in time.

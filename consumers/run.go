@@ -143,11 +143,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 	if err := c.logs.Flush(ctx); err != nil {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}
-	o = o.next(c.job.retries, c.attempt, c.crashes, time.Now())
-	err := w.append(ctx, c, o.event(c.event(w, o.state)))
-	if err == nil && c.state == schemas.Retrying {
-		err = w.again(ctx, c.delivery, o.retryAt, c.attempt+1)
-	}
+	err := w.recordEnd(ctx, c, o.next(c.job.retries, c.attempt, c.crashes, time.Now()))
 	letGo()
 	if err != nil {
 		return err
@@ -162,10 +158,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 // conclude records how a run stands whose attempt this worker did not make, and acknowledges its request.
 func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome) error {
 	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, last: h.last}
-	err := w.append(ctx, c, o.event(c.event(w, o.state)))
-	if err == nil && c.state == schemas.Retrying {
-		err = w.again(ctx, d, o.retryAt, h.attempt+1)
-	}
+	err := w.recordEnd(ctx, c, o)
 	if errors.Is(err, streams.ErrOvertaken) {
 		return w.overtaken(ctx, d)
 	} else if err != nil {
@@ -174,19 +167,69 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 	return w.ack(ctx, d)
 }
 
-// again has the run delivered for its next attempt. While NATS is away it tries again until ctx ends; then the request is
-// delivered once more, and whoever gets it does the rest.
+// recordEnd appends how an attempt ended and has the next one delivered, where another follows. What NATS does not take of it is
+// left out: the run ends all the same.
+func (w *Worker) recordEnd(ctx context.Context, c *claim, o outcome) error {
+	err := w.append(ctx, c, o.event(c.event(w, o.state)))
+	if refused(err) && o.result != nil {
+		o = outcome{state: schemas.Failed, reason: schemas.ReasonResultTooLarge, message: "the job's result cannot be recorded: " + err.Error(), execution: o.execution, exitCode: o.exitCode}
+		return w.append(ctx, c, o.event(c.event(w, o.state)))
+	}
+	if err != nil || c.state != schemas.Retrying {
+		return err
+	}
+	if err = w.again(ctx, c.delivery, o.retryAt, c.attempt+1); refused(err) {
+		o = unfollowed(o.reason, o.message, err)
+		return w.append(ctx, c, o.event(c.event(w, o.state)))
+	}
+	return err
+}
+
+// again has the run delivered for its next attempt. While NATS is away it tries again until ctx ends, or for an ack wait; then
+// the request is delivered once more, and whoever gets it does the rest.
 func (w *Worker) again(ctx context.Context, d delivery, at time.Time, attempt int) error {
+	ctx, cancel := context.WithTimeout(ctx, w.ackWait())
+	defer cancel()
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := d.Again(ctx, at, attempt)
-		if err == nil || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil {
-			return err
+		if stop, final := gaveUp(ctx, err); stop {
+			return final
 		}
 		w.Logger.Warn("next attempt is not stored yet", "run", d.Run, "attempt", attempt, "err", err)
 		if !pause(ctx, wait) {
 			return err
 		}
 	}
+}
+
+// A refusedError is NATS's answer that it will never take a message: for what it says, not for how NATS is.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
+
+func refused(err error) bool {
+	_, ok := errors.AsType[*refusedError](err)
+	return ok
+}
+
+// gaveUp tells whether there is no use in sending again what ended in err, and what is then known of it.
+func gaveUp(ctx context.Context, err error) (bool, error) {
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, streams.ErrOvertaken):
+		return true, err
+	case streams.Temporary(err), errors.Is(err, streams.ErrUnavailable):
+		return false, err
+	}
+	return true, &refusedError{err}
+}
+
+// bury ends a request of which nothing can be made: it stays among the dead letters.
+func (w *Worker) bury(ctx context.Context, d delivery, why string) error {
+	w.Logger.Warn("request cannot be dealt with; see it with: weir dead-letter ls", "run", d.Run, "deployment", d.Deployment, "err", why)
+	if err := d.Bury(ctx, schemas.ReasonRejected, why); err != nil {
+		return err
+	}
+	return w.ack(ctx, d)
 }
 
 // ack ends the request. While NATS is away it tries again; what is lost all the same is delivered again, and found to be
@@ -236,11 +279,15 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 				continue
 			} else if unknown == nil {
 				return err
+			} else if errors.Is(unknown, streams.ErrNotFound) && c.last != 0 {
+				w.Logger.Warn("no event of the run is kept any more; events are kept for too short a time", "run", e.Run, "state", e.State)
+				c.last = 0
+				continue
 			}
 			err = unknown
 		}
-		if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) || ctx.Err() != nil {
-			return err
+		if stop, final := gaveUp(ctx, err); stop {
+			return final
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)
 		if !pause(ctx, wait) {

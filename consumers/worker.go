@@ -332,7 +332,11 @@ func (w *Worker) occupy(d *streams.Delivery, do func(delivery) error) {
 	w.runs.Go(func() {
 		release := sync.OnceFunc(func() { w.release(d.Sequence) })
 		defer release()
-		if err := do(delivery{d, release}); err != nil && !errors.Is(err, streams.ErrOvertaken) {
+		err := do(delivery{d, release})
+		if refused(err) { // delivered again, it would be refused again
+			err = w.bury(context.Background(), delivery{d, release}, err.Error())
+		}
+		if err != nil && !errors.Is(err, streams.ErrOvertaken) {
 			w.Logger.Warn("run is not settled; NATS delivers it again", "run", d.Run, "deployment", d.Deployment, "err", err)
 		}
 	})

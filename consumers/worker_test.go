@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/runners"
@@ -563,14 +564,14 @@ func TestRun_thatHasEndedIsHeldUntilItsEndIsRecorded(t *testing.T) {
 	run := b.request(t, "")
 	e := <-b.infra.began
 	b.runs(t, run)
-	// The event log takes nothing for three ack waits.
+	// The event log has no room for three ack waits.
 	stream, err := b.JS.Stream(t.Context(), streams.EventStream)
 	if err != nil {
 		t.Fatal(err)
 	}
 	open := stream.CachedInfo().Config
 	full := open
-	full.MaxMsgSize = 1
+	full.MaxBytes, full.Discard = 1, jetstream.DiscardNew
 	if _, err := b.JS.UpdateStream(t.Context(), full); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,20 +19,43 @@ import (
 // DeadLetter is a request that could not be accepted, as it came, with the reason.
 type DeadLetter = schemas.DeadLetter
 
-// Bury stores the request among the dead letters, once however often it is called for it. The request itself is still to be
-// acknowledged.
+// MaxHeaderSize is how many bytes a request's headers may have: what is stored for it carries them and some more, and JetStream
+// takes 64 KiB (its error 10097).
+const MaxHeaderSize = 52 << 10
+
+// HeaderSize is how many bytes the request's headers have.
+func (d *Delivery) HeaderSize() int { return headerSize(d.msg.Header) }
+
+func headerSize(h nats.Header) (n int) {
+	for k, values := range h {
+		for _, v := range values {
+			n += len(k) + len(v) + len(": \r\n")
+		}
+	}
+	return n
+}
+
+// Bury stores the request among the dead letters, once however often it is called for it. What does not fit, of its headers or
+// of its body, is left out, and the letter says so. The request itself is still to be acknowledged.
 func (d *Delivery) Bury(ctx context.Context, reason schemas.Reason, message string) error {
 	msg := nats.NewMsg(deadPrefix + token(d.Pool) + "." + token(d.Queue) + "." + token(d.Deployment))
 	msg.Data = d.Body
-	for k, v := range d.msg.Header {
-		msg.Header[headerOriginal+k] = v
+	left := 0 // headers that do not fit
+	for _, k := range slices.Sorted(maps.Keys(d.msg.Header)) {
+		if msg.Header[headerOriginal+k] = d.msg.Header[k]; headerSize(msg.Header) > MaxHeaderSize {
+			delete(msg.Header, headerOriginal+k)
+			left++
+		}
+	}
+	if left > 0 {
+		message += fmt.Sprintf("; %d of its headers are too large to be kept", left)
 	}
 	for _, h := range [][2]string{
 		{headerDeadReason, string(reason)},
 		{headerDeadMessage, oneLine(message)},
 		{headerDeadSubject, d.msg.Subject},
 		{headerDeadSequence, strconv.FormatUint(d.Sequence, 10)},
-		{headerDeadRun, d.Run},
+		{headerDeadRun, cut(oneLine(d.Run), 4*schemas.MaxName)},
 		{headerDeadTime, d.Requested.Format(time.RFC3339Nano)},
 		{jetstream.MsgIDHeader, poolStream(d.Pool) + "-" + strconv.FormatUint(d.Sequence, 10) + "-" + d.Requested.Format(time.RFC3339Nano)},
 	} {
@@ -62,9 +87,13 @@ func token(name string) string {
 
 // oneLine makes a message fit a header.
 func oneLine(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	if len(s) > 4<<10 {
-		s = s[:4<<10] + "…"
+	return cut(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "), 4<<10)
+}
+
+// cut leaves the first bytes of a text that has more than most.
+func cut(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

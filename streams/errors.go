@@ -72,12 +72,16 @@ func unsure(err error) bool {
 		errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting)
 }
 
-// Temporary tells whether err may be gone when the same is asked again: NATS has not answered, or elects a leader.
+// errCodeAccountFull is JetStream's answer where the account has used up what it may (JSAccountResourcesExceededErr).
+const errCodeAccountFull jetstream.ErrorCode = 10002
+
+// Temporary tells whether err may be gone when the same is asked again: NATS has not answered, elects a leader, or has no room.
+// What it says of the message itself, or of who sent it, is not.
 func Temporary(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code == 503
+		return api.Code >= 500 || api.ErrorCode == errCodeAccountFull
 	}
-	return unsure(err) || errors.Is(err, nats.ErrReconnectBufExceeded)
+	return unsure(err) || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // unavailable explains an error of a request to JetStream for the one who has to mend it.

@@ -49,10 +49,10 @@ func requestedAttempt(h nats.Header, stored time.Time) (attempt int, requested t
 	}
 	n, err := strconv.Atoi(h.Get(headerAttempt))
 	at, timeErr := time.Parse(time.RFC3339Nano, h.Get(headerRequested))
-	if err != nil || timeErr != nil || n < 2 {
+	if at = at.UTC(); err != nil || timeErr != nil || n < 2 || at.Year() < 0 || at.Year() > 9999 { // RFC 3339 has no others
 		return 1, stored
 	}
-	return n, at.UTC()
+	return n, at
 }
 
 // Held is the delivery that the owner of a run had when it wrote e: what a worker needs that was restarted while its job went

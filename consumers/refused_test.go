@@ -1,0 +1,162 @@
+package consumers_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// publish sends a request for hello as anybody may, with these headers.
+func (b *bench) publish(t *testing.T, body string, header nats.Header) string {
+	t.Helper()
+	m := &nats.Msg{Subject: streams.RunSubject("dev", "default", "hello"), Data: []byte(body), Header: header}
+	ack, err := b.JS.PublishMsg(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return streams.RunID(ack.Stream, ack.Sequence)
+}
+
+// dead waits for that many dead letters and returns them, newest first.
+func (b *bench) dead(t *testing.T, want int) []streams.DeadLetter {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		dead, err := b.DeadLetters(t.Context(), "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(dead) == want {
+			return dead
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %d dead letters, want %d: %+v", len(dead), want, dead)
+		}
+	}
+}
+
+// shrink makes a stream refuse messages of more than so many bytes.
+func (b *bench) shrink(t *testing.T, stream string, bytes int32) {
+	t.Helper()
+	s, err := b.JS.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxMsgSize = bytes
+	if _, err := b.JS.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Headers are written by whoever publishes. None of them holds a slot for ever, and none is dropped without a word.
+func TestRun_whoseHeadersMeanNothingHoldsNoSlot(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.worker(t, "w1", 1)
+	far := "9999-12-31T23:59:59-01:00" // in UTC the year 10000, which RFC 3339 does not have
+	run := b.publish(t, "", nats.Header{"Weir-Attempt": {"2"}, "Weir-Requested": {far}})
+	if got := states(b.events(t, run)); !cmp.Equal(got, []string{"pending 1", "running 1", "completed 1"}) {
+		t.Errorf("requested in the year 10000: got %v, want it to run", got)
+	}
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	for i, tc := range []struct {
+		name, want string
+		header     nats.Header
+	}{
+		{"next attempt of what is no name", "no token!", nats.Header{"Weir-Attempt": {"2"}, "Weir-Requested": {now}, streams.HeaderRunID: {"no token!"}}},
+		{"next attempt of an unknown run", "no event of it is kept", nats.Header{"Weir-Attempt": {"3"}, "Weir-Requested": {now}, streams.HeaderRunID: {"nightly"}}},
+		{"headers that leave no room for others", "headers have", nats.Header{"Large": {strings.Repeat("x", 64_900)}}},
+		{"many headers", "headers have", nats.Header{"A": {strings.Repeat("x", 30_000)}, "B": {strings.Repeat("x", 30_000)}}},
+		{"a name that leaves no room for others", "xxx", nats.Header{streams.HeaderRunID: {strings.Repeat("x", 64_900)}}},
+	} {
+		b.publish(t, `{"retries": 1}`, tc.header)
+		if got := b.dead(t, i+1)[0]; !strings.Contains(got.Message, tc.want) || got.Body != `{"retries": 1}` {
+			t.Errorf("%s: got %+v, want %q", tc.name, got, tc.want)
+		}
+	}
+	b.events(t, b.request(t, "")) // the slot is free
+	b.empty(t)
+}
+
+func TestBury_saysThatHeadersAreLeftOut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.worker(t, "w1", 1)
+	b.publish(t, "", nats.Header{"A": {"kept"}, "B": {strings.Repeat("x", 64_000)}, "C": {"kept, too"}})
+	got := b.dead(t, 1)[0]
+	if diff := cmp.Diff(map[string]string{"A": "kept", "C": "kept, too"}, got.Headers); diff != "" || !strings.Contains(got.Message, "1 of its headers") {
+		t.Errorf("message %q, headers (-want +got):\n%s", got.Message, diff)
+	}
+}
+
+// What NATS refuses for what it is it will refuse again: the run ends, and says why.
+func TestRun_whoseNextAttemptIsRefusedEnds(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{ExitCode: 3}))
+	run := b.request(t, `{"retries": 2}`)
+	b.shrink(t, "WEIR_POOL_dev", 100)
+	b.worker(t, "w1", 1)
+	got := b.events(t, run)
+	if diff := cmp.Diff([]string{"pending 1", "running 1", "retrying 1 exit_code", "failed 1 exit_code"}, states(got)); diff != "" {
+		t.Errorf("states (-want +got):\n%s", diff)
+	}
+	if last := got[len(got)-1]; !strings.Contains(last.Message, "cannot be requested") {
+		t.Errorf("message: got %q", last.Message)
+	}
+	b.empty(t)
+}
+
+// The same where another worker finds out.
+func TestRun_whoseNextAttemptIsRefusedToWhoeverFindsItMissingEnds(t *testing.T) {
+	b := newBench(t, time.Second, nil)
+	run := b.request(t, `{"retries": 1}`)
+	lost := b.takeAndLose(t)
+	at := time.Now().UTC()
+	e := schemas.RunEvent{
+		Run: run, Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Pending, Attempt: 1, Worker: "gone", Time: at,
+		Requested: lost.Requested, Sequence: lost.Sequence,
+	}
+	last := b.write(t, e, 0)
+	e.State, e.Reason, e.RetryAt = schemas.Retrying, schemas.ReasonExitCode, &at
+	b.write(t, e, last)
+	b.shrink(t, "WEIR_POOL_dev", 100)
+	b.worker(t, "w1", 1)
+	if got := states(b.events(t, run)); !cmp.Equal(got, []string{"pending 1", "retrying 1 exit_code", "failed 1 exit_code"}) {
+		t.Errorf("got %v", got)
+	}
+	b.empty(t)
+}
+
+func TestRun_whoseResultIsRefusedFails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{Value: json.RawMessage(`"` + strings.Repeat("x", 8<<10) + `"`)}))
+	b.shrink(t, streams.EventStream, 4<<10)
+	b.worker(t, "w1", 1)
+	if got := states(b.events(t, b.request(t, ""))); !cmp.Equal(got, []string{"pending 1", "running 1", "failed 1 result_too_large"}) {
+		t.Errorf("got %v", got)
+	}
+	b.empty(t)
+}
+
+func TestRun_whoseStatesAreRefusedIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.shrink(t, streams.EventStream, 100)
+	b.worker(t, "w1", 1)
+	b.publish(t, `{"tags": ["a"]}`, nil)
+	if got := b.dead(t, 1)[0]; got.Body != `{"tags": ["a"]}` || !strings.Contains(got.Message, "record pending of run dev-1") {
+		t.Errorf("got %+v", got)
+	}
+	b.empty(t)
+	if got := b.infra.started(); len(got) != 0 {
+		t.Errorf("got %v started", got)
+	}
+}
