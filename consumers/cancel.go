@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/weir-run/weir/schemas"
@@ -171,13 +172,15 @@ func afterCancel(e schemas.RunEvent) schemas.RunEvent {
 func (w *Worker) own(c *claim) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.owned[c.Run] = c
+	w.owned[c.Run] = append(w.owned[c.Run], c)
 }
 
 func (w *Worker) disown(c *claim) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.owned[c.Run] == c {
+	if rest := slices.DeleteFunc(w.owned[c.Run], func(o *claim) bool { return o == c }); len(rest) > 0 {
+		w.owned[c.Run] = rest
+	} else {
 		delete(w.owned, c.Run)
 	}
 	c.cancel.end(nil)
@@ -188,16 +191,17 @@ func (w *Worker) disown(c *claim) {
 func (w *Worker) heed() (stop func(), err error) {
 	return w.conn.OnCancelling(w.Pool, func(run string) {
 		w.mu.Lock()
-		c := w.owned[run]
-		w.mu.Unlock()
-		if c != nil {
+		defer w.mu.Unlock()
+		for _, c := range w.owned[run] {
 			c.cancel.ask()
 		}
 	}, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		for _, c := range w.owned {
-			c.cancel.check()
+		for _, claims := range w.owned {
+			for _, c := range claims {
+				c.cancel.check()
+			}
 		}
 	})
 }

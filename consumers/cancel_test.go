@@ -252,3 +252,23 @@ func TestCancel_ofAScheduledRunRemovesItsSchedule(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// Of two requests for one run that a worker has at once, one claims it. The other leaves no cancel without its owner.
+func TestCancel_reachesTheRunThatWasRequestedTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.worker(t, "w1", 8)
+	for i := range 20 {
+		name := "nightly-" + string(rune('a'+i))
+		for range 2 {
+			b.publish(t, "", nats.Header{streams.HeaderRunID: {name}})
+		}
+		b.runs(t, name)
+		b.settles(t, 1) // the other one is dealt with
+		if _, err := consumers.Cancel(t.Context(), b.Conn, "dev", name, ""); err != nil {
+			t.Fatal(err)
+		}
+		b.reaches(t, name, schemas.Cancelled)
+		b.empty(t)
+	}
+}

@@ -82,9 +82,9 @@ func (w *Worker) has(ctx context.Context, execution string) bool {
 		return true
 	}
 	w.mu.Lock()
-	c := w.owned[run]
+	owned := slices.ContainsFunc(w.owned[run], func(c *claim) bool { return c.attempt == attempt })
 	w.mu.Unlock()
-	if c != nil && c.attempt == attempt {
+	if owned {
 		return true
 	}
 	lister, ok := w.runner.(runners.Lister)

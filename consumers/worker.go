@@ -68,13 +68,13 @@ type Worker struct {
 	runs sync.WaitGroup
 
 	mu       sync.Mutex
-	held     map[uint64]string // runs that hold a slot, by their requests' sequence; under mu
-	owned    map[string]*claim // those of them that are claimed, by run; under mu
-	free     chan struct{}     // a value for each slot that no run holds and nothing is asked for; under mu
-	draining bool              // under mu
-	queues   []string          // that are served; under mu
-	beat     chan struct{}     // asks for a heartbeat out of turn
-	wrote    time.Time         // when the last record that NATS has confirmed was sent; under mu
+	held     map[uint64]string   // runs that hold a slot, by their requests' sequence; under mu
+	owned    map[string][]*claim // those of them that are claimed or about to be, by run: one may be requested twice at once; under mu
+	free     chan struct{}       // a value for each slot that no run holds and nothing is asked for; under mu
+	draining bool                // under mu
+	queues   []string            // that are served; under mu
+	beat     chan struct{}       // asks for a heartbeat out of turn
+	wrote    time.Time           // when the last record that NATS has confirmed was sent; under mu
 	drain    context.CancelCauseFunc
 	idle     *time.Timer // ends the worker that holds nothing; nil: never; under mu
 }
@@ -100,7 +100,7 @@ func New(conn *streams.Conn, c Config) (*Worker, error) {
 	}
 	return &Worker{
 		Config: c, conn: conn, instance: nuid.Next(), started: time.Now().UTC(),
-		held: map[uint64]string{}, owned: map[string]*claim{}, seen: newSightings(), beat: make(chan struct{}, 1),
+		held: map[uint64]string{}, owned: map[string][]*claim{}, seen: newSightings(), beat: make(chan struct{}, 1),
 	}, nil
 }
 
