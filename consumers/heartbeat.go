@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"os"
 	"regexp"
 	"slices"
@@ -40,17 +41,32 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	}
 }
 
-// writeRecord writes the worker's record once. A failure is only told: the next heartbeat tries again.
+// writeRecord writes the worker's record once, after the one it wrote last. A failure is only told: the next heartbeat tries
+// again. One that another worker of this name has written meanwhile ends this one.
 func (w *Worker) writeRecord(ctx context.Context) {
 	sent := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, w.ackWait()/6)
 	defer cancel()
-	if err := w.conn.PutWorker(bounded, w.record()); err != nil {
+	sequence, err := w.conn.PutWorker(bounded, w.record(), w.lastRecord)
+	if errors.Is(err, streams.ErrOvertaken) {
+		var now streams.WorkerRecord
+		if now, err = w.conn.WorkerRecord(bounded, w.Pool, w.Name); err == nil {
+			if now.Instance != "" && now.Instance != w.instance {
+				w.drain(takenError(now.Worker))
+				w.halt()
+				return
+			}
+			sent = time.Now()
+			sequence, err = w.conn.PutWorker(bounded, w.record(), now.Sequence)
+		}
+	}
+	if err != nil {
 		if ctx.Err() == nil {
 			w.Logger.Warn("heartbeat is not written", "err", err)
 		}
 		return
 	}
+	w.lastRecord = sequence
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrote = sent
@@ -101,7 +117,7 @@ func (w *Worker) record() schemas.Worker {
 	defer w.mu.Unlock()
 	r := schemas.Worker{
 		Name: w.Name, Pool: w.Pool, Type: w.config.kind.Name, Status: schemas.WorkerOnline, Queues: w.queues, Slots: w.Slots, Used: len(w.held),
-		Version: w.Version, PID: os.Getpid(), Instance: w.instance, Started: w.started, Seen: time.Now().UTC(),
+		Version: w.Version, PID: os.Getpid(), Instance: w.instance, Home: w.home, Started: w.started, Seen: time.Now().UTC(),
 	}
 	r.Host, _ = os.Hostname()
 	if w.draining {

@@ -147,15 +147,20 @@ func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) 
 	if owner == w.Name || owner == "" {
 		return 0, nil // this worker's own supervisor knows
 	}
-	record, takenBack, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
-	if err != nil || takenBack {
+	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
+	if err != nil || record.TakenBack {
 		return 0, err
 	}
-	left := w.ackWait()*2/3 + leaseMargin - w.seen.unchanged(owner, record)
+	left := w.leftOf(owner, record)
 	if left <= 0 || w.conn.Lacks(ctx, h.event.Pool, owner, executionName(h.event.Run, h.attempt)) {
 		return 0, nil
 	}
 	return left, nil
+}
+
+// leftOf is how long leases of the worker with that record may still last.
+func (w *Worker) leftOf(name string, record streams.WorkerRecord) time.Duration {
+	return w.ackWait()*2/3 + leaseMargin - w.seen.unchanged(name, record.Data)
 }
 
 // retries are those of the run's request, where it is still one that would be accepted.

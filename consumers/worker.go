@@ -60,6 +60,7 @@ type Worker struct {
 	config   *config
 	runner   runners.Runner
 	instance string
+	home     string
 	started  time.Time
 
 	seen      *sightings
@@ -67,16 +68,18 @@ type Worker struct {
 
 	runs sync.WaitGroup
 
-	mu       sync.Mutex
-	held     map[uint64]string   // runs that hold a slot, by their requests' sequence; under mu
-	owned    map[string][]*claim // those of them that are claimed or about to be, by run: one may be requested twice at once; under mu
-	free     chan struct{}       // a value for each slot that no run holds and nothing is asked for; under mu
-	draining bool                // under mu
-	queues   []string            // that are served; under mu
-	beat     chan struct{}       // asks for a heartbeat out of turn
-	wrote    time.Time           // when the last record that NATS has confirmed was sent; under mu
-	drain    context.CancelCauseFunc
-	idle     *time.Timer // ends the worker that holds nothing; nil: never; under mu
+	mu         sync.Mutex
+	held       map[uint64]string   // runs that hold a slot, by their requests' sequence; under mu
+	owned      map[string][]*claim // those of them that are claimed or about to be, by run: one may be requested twice at once; under mu
+	free       chan struct{}       // a value for each slot that no run holds and nothing is asked for; under mu
+	draining   bool                // under mu
+	queues     []string            // that are served; under mu
+	beat       chan struct{}       // asks for a heartbeat out of turn
+	lastRecord uint64              // sequence of the record that this worker wrote last; used by whoever writes the next one alone
+	wrote      time.Time           // when the last record that NATS has confirmed was sent; under mu
+	drain      context.CancelCauseFunc
+	halt       context.CancelFunc // stops the runs that are held
+	idle       *time.Timer        // ends the worker that holds nothing; nil: never; under mu
 }
 
 // Ready is what a worker says when it starts to take runs.
@@ -110,8 +113,8 @@ func New(conn *streams.Conn, c Config) (*Worker, error) {
 func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	drain, w.drain = context.WithCancelCause(drain)
 	defer w.drain(nil)
-	stop, halt := context.WithCancel(stop)
-	defer halt()
+	stop, w.halt = context.WithCancel(stop)
+	defer w.halt()
 	pool, err := w.findPool(drain)
 	if err != nil || drain.Err() != nil {
 		return err
@@ -163,6 +166,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		return err
 	}
 	defer unsee()
+	if err := w.takeName(drain); err != nil || drain.Err() != nil {
+		return err
+	}
 	service, err := w.register(alive)
 	if err != nil {
 		w.Logger.Warn("worker is not registered as a NATS service", "err", err)
@@ -189,11 +195,14 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		w.Logger.Info("worker drains: "+why.Error(), "runs", w.Held())
 	}
 	if w.DrainTimeout > 0 {
-		defer time.AfterFunc(w.DrainTimeout, halt).Stop()
+		defer time.AfterFunc(w.DrainTimeout, w.halt).Stop()
 	}
 	w.runs.Wait()
 	if flushErr := w.conn.NC.FlushTimeout(time.Second); flushErr != nil {
 		w.Logger.Debug("last acknowledgements may be lost; their requests are delivered again and found to be final", "err", flushErr)
+	}
+	if why := context.Cause(drain); errors.Is(why, errNameTaken) {
+		return why
 	}
 	return err
 }

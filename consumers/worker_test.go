@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,12 +30,13 @@ type bench struct {
 	*streams.Conn
 	server *server.Server
 	infra  *infrastructure
+	homes  string // of the workers' state folders, by name
 }
 
 func newBench(t *testing.T, ackWait time.Duration, script func(runners.Spec, *scripted)) *bench {
 	t.Helper()
 	s := streamstest.Server(t)
-	b := &bench{Conn: streamstest.Dial(t, s), server: s, infra: newInfrastructure(script)}
+	b := &bench{Conn: streamstest.Dial(t, s), server: s, infra: newInfrastructure(script), homes: t.TempDir()}
 	if err := b.Setup(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +70,8 @@ type started struct {
 	done              chan struct{} // closed when it has ended
 }
 
-func (b *bench) start(t *testing.T, c consumers.Config) *started {
+// newWorker makes one with a connection of its own. Its state folder is that of its name, unless it has one.
+func (b *bench) newWorker(t *testing.T, c consumers.Config) (*consumers.Worker, *nats.Conn) {
 	t.Helper()
 	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.ReconnectWait(300*time.Millisecond))
 	if err != nil {
@@ -77,11 +81,23 @@ func (b *bench) start(t *testing.T, c consumers.Config) *started {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Pool, c.Dir, c.Types, c.Logger = "dev", t.TempDir(), []runners.Type{b.infra.poolType()}, slog.New(slog.NewTextHandler(t.Output(), nil))
+	if c.Dir == "" {
+		c.Dir = filepath.Join(b.homes, c.Name)
+		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Pool, c.Types, c.Logger = "dev", []runners.Type{b.infra.poolType()}, slog.New(slog.NewTextHandler(t.Output(), nil))
 	w, err := consumers.New(conn, c)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return w, nc
+}
+
+func (b *bench) start(t *testing.T, c consumers.Config) *started {
+	t.Helper()
+	w, nc := b.newWorker(t, c)
 	draining, drain := context.WithCancel(context.Background())
 	stopping, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan struct{})

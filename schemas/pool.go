@@ -64,7 +64,8 @@ type Worker struct {
 	Version  string       `json:"version"`
 	Host     string       `json:"host"`
 	PID      int          `json:"pid"`
-	Instance string       `json:"instance"` // new at each start
+	Instance string       `json:"instance"`       // new at each start
+	Home     string       `json:"home,omitempty"` // names its state folder: another worker of the name that has it knows this one's executions
 	Started  time.Time    `json:"started"`
 	Seen     time.Time    `json:"seen"` // when this record was written
 }

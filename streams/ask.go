@@ -49,11 +49,25 @@ const (
 	HasItNot = "no"
 )
 
+// Answers tells whether a worker of that name is there to be asked.
+func (c *Conn) Answers(ctx context.Context, pool, worker string) bool {
+	_, err := c.askHas(ctx, pool, worker, "")
+	return err == nil
+}
+
 // Lacks asks a worker whether it has an execution, and tells whether it says that it has not. A worker that does not answer may
 // have it.
 func (c *Conn) Lacks(ctx context.Context, pool, worker, execution string) bool {
+	answer, err := c.askHas(ctx, pool, worker, execution)
+	return err == nil && answer == HasItNot
+}
+
+func (c *Conn) askHas(ctx context.Context, pool, worker, execution string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout/5)
 	defer cancel()
 	m, err := c.NC.RequestWithContext(ctx, HasSubject(pool, worker), []byte(execution))
-	return err == nil && string(m.Data) == HasItNot
+	if err != nil {
+		return "", err
+	}
+	return string(m.Data), nil
 }

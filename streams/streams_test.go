@@ -478,8 +478,15 @@ func TestLogs_areReadOneByOne(t *testing.T) {
 func TestWorkers_areListedWithWhatTheyHold(t *testing.T) {
 	c := streamstest.Connect(t)
 	w := schemas.Worker{Name: "w1", Pool: "dev", Status: schemas.WorkerOnline, Slots: 4, Used: 1, Runs: []string{"dev-1"}, Instance: "a"}
-	if err := c.PutWorker(t.Context(), w); err != nil {
+	first, err := c.PutWorker(t.Context(), w, 0)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := c.PutWorker(t.Context(), w, 0); !errors.Is(err, streams.ErrOvertaken) {
+		t.Errorf("a record after none, where there is one: got %v, want overtaken", err)
+	}
+	if _, err := c.PutWorker(t.Context(), w, first); err != nil {
+		t.Error(err)
 	}
 	got, err := c.Workers(t.Context(), "dev")
 	if err != nil || len(got) != 1 || got[0].Status != schemas.WorkerOnline || got[0].Used != 1 {

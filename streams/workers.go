@@ -23,9 +23,24 @@ const (
 // Heartbeat is how often a worker of the pool writes its record: several times in a lease, which ends with it.
 func Heartbeat(p schemas.Pool) time.Duration { return min(HeartbeatEvery, p.Lease()/6) }
 
-// PutWorker writes a worker's record: its sign of life.
-func (c *Conn) PutWorker(ctx context.Context, w schemas.Worker) error {
-	return c.put(ctx, WorkersBucket, w.Pool+"."+w.Name, w)
+// PutWorker writes a worker's record, its sign of life, after the one with that sequence (0: there is none), and returns the
+// sequence of the new one. [ErrOvertaken]: another one has been written meanwhile, by a worker of the same name or by an earlier
+// call whose answer was lost.
+func (c *Conn) PutWorker(ctx context.Context, w schemas.Worker, last uint64) (uint64, error) {
+	body, err := json.Marshal(w)
+	if err != nil {
+		return 0, fmt.Errorf("write the record of worker %s: %w", w.Name, err)
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	ack, err := c.JS.PublishMsg(ctx, &nats.Msg{Subject: recordSubject(w.Pool, w.Name), Data: body}, jetstream.WithExpectLastSequencePerSubject(last))
+	switch {
+	case overtaken(err):
+		return 0, fmt.Errorf("write the record of worker %s: %w", w.Name, ErrOvertaken)
+	case err != nil:
+		return 0, fmt.Errorf("write the record of worker %s: %w", w.Name, unavailable(c.url, err))
+	}
+	return ack.Sequence, nil
 }
 
 // RemoveWorker takes back the record of a worker that has stopped as it should, unless another of that name has started
@@ -103,16 +118,25 @@ func (c *Conn) Lost(ctx context.Context, p schemas.Pool) (int, error) {
 	return max(lost, 0), nil
 }
 
-// WorkerRecord returns a worker's record as the bucket's leader has it, byte for byte, and whether the worker took it back when
-// it ended as it should. A record that is not there is nil and proves nothing: it ages by a NATS node's clock.
-func (c *Conn) WorkerRecord(ctx context.Context, pool, worker string) (record []byte, takenBack bool, err error) {
+// A WorkerRecord is a worker's record as the bucket's leader has it.
+type WorkerRecord struct {
+	schemas.Worker
+	Data      []byte // byte for byte; nil: there is none, which proves nothing: it ages by a NATS node's clock
+	Sequence  uint64 // to write the next one after; 0: there is none
+	TakenBack bool   // the worker has ended as it should
+}
+
+// WorkerRecord returns a worker's record.
+func (c *Conn) WorkerRecord(ctx context.Context, pool, worker string) (WorkerRecord, error) {
 	m, err := c.leaderMsg(ctx, "KV_"+WorkersBucket, msgGetRequest{LastFor: recordSubject(pool, worker)})
 	if errors.Is(err, ErrNotFound) {
-		return nil, false, nil
+		return WorkerRecord{}, nil
 	} else if err != nil {
-		return nil, false, fmt.Errorf("look for worker %s: %w", worker, err)
+		return WorkerRecord{}, fmt.Errorf("look for worker %s: %w", worker, err)
 	}
-	return m.Data, m.Header.Get("KV-Operation") != "", nil
+	r := WorkerRecord{Data: m.Data, Sequence: m.Sequence, TakenBack: m.Header.Get("KV-Operation") != ""}
+	_ = json.Unmarshal(m.Data, &r.Worker) // what no worker wrote is nobody's
+	return r, nil
 }
 
 // OnRecords calls each for every record that a worker of the pool writes, from the moment it returns until stop is called. It is

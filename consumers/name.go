@@ -1,0 +1,80 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+)
+
+// errNameTaken says that another worker has this one's name.
+var errNameTaken = fmt.Errorf("%w: the worker's name is taken", streams.ErrRefused)
+
+func takenError(by schemas.Worker) error {
+	return fmt.Errorf("%w: a worker called %s serves pool %s on host %s (process %d); give this one another --name, or end that one with: weir worker drain %s",
+		errNameTaken, by.Name, by.Pool, by.Host, by.PID, by.Name)
+}
+
+// takeName makes this worker the only one of its name: what a worker of the name left is known to its own supervisor, so of two
+// at once each would take the other's runs for lost. The record in weir_workers has one writer at a time, by compare-and-set, and
+// no lease outlasts it. One of another state folder that does not answer may still have jobs: its leases are waited out.
+func (w *Worker) takeName(ctx context.Context) error {
+	var err error
+	if w.home, err = openHome(w.Dir); err != nil {
+		return err
+	}
+	for said := false; ctx.Err() == nil; {
+		last, err := w.conn.WorkerRecord(ctx, w.Pool, w.Name)
+		if err != nil {
+			w.Logger.Warn("it is not known yet whether another worker has the name; that is asked again", "err", err)
+			pause(ctx, longestWait)
+			continue
+		}
+		w.lastRecord = last.Sequence
+		if last.Data == nil || last.TakenBack || last.Home == w.home {
+			return nil
+		}
+		if w.conn.Answers(ctx, w.Pool, w.Name) {
+			return takenError(last.Worker)
+		}
+		left := w.leftOf(w.Name, last)
+		if left <= 0 {
+			return nil
+		}
+		if !said {
+			w.Logger.Info("a worker of this name was lost on another host or with another state folder; its leases are waited for", "host", last.Host,
+				"wait", left.Round(time.Second))
+			said = true
+		}
+		pause(ctx, left)
+	}
+	return nil
+}
+
+// openHome returns the name of a state folder, which it gets when it is first used. A copy of the folder on another host is
+// another one.
+func openHome(dir string) (string, error) {
+	path := filepath.Join(dir, "home")
+	id, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(id) == 0 {
+		id = []byte(nuid.Next() + "\n")
+		fresh := path + ".new"
+		if err = os.WriteFile(fresh, id, 0o600); err == nil {
+			err = os.Rename(fresh, path)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("name the worker's state folder: %w", err)
+	}
+	host, _ := os.Hostname()
+	return strings.TrimSpace(string(id)) + "@" + host, nil
+}
