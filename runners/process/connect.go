@@ -150,6 +150,12 @@ func (r *runner) spawn(ctx context.Context) (pid int, err error) {
 	}
 	defer ready.Close()
 	cmd := &exec.Cmd{Path: argv[0], Args: argv, Env: r.base, Dir: r.config.Dir, Stdout: out, Stderr: log, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
+	if guard, err := r.startGuard(argv); err == nil {
+		defer guard.Close()
+		cmd.ExtraFiles, cmd.Env = []*os.File{guard}, append([]string{guardFD + "=3"}, r.base...)
+	} else {
+		fmt.Fprintf(log, "no guard (%v): what jobs start outlives them if this supervisor and its worker are killed together\n", err)
+	}
 	err = cmd.Start()
 	out.Close()
 	if err != nil {

@@ -84,6 +84,14 @@ func Supervise(ctx context.Context, dir string) error {
 }
 
 func supervise(ctx context.Context, dir string) (err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("find folder %s: %w", dir, err)
+	}
+	if os.Getenv(guardSweeps) != "" {
+		return sweepFor(dir)
+	}
+	defer guarded()()
 	// A service manager that signals a whole group must not take the jobs from a worker that lets them finish. Notify, not
 	// Ignore: what is ignored would be ignored in the jobs too.
 	ignored := make(chan os.Signal, 1)
@@ -118,10 +126,6 @@ func supervise(ctx context.Context, dir string) (err error) {
 }
 
 func newSupervisor(dir string) (s *supervisor, err error) {
-	dir, err = filepath.Abs(dir)
-	if err != nil {
-		return nil, fmt.Errorf("find folder %s: %w", dir, err)
-	}
 	s = &supervisor{
 		dir: dir, marker: marker(dir), log: slog.Default().With("supervisor", os.Getpid()), jobs: map[string]*job{},
 		listener: -1, null: -1, buf: make([]byte, 64<<10), idle: time.Now(), poll: poller{fd: -1, bell: -1},
