@@ -11,10 +11,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// msgGetRequest asks for one message: by its sequence, or the last one under a subject.
+// msgGetRequest asks for one message: by its sequence, the last one under a subject, or the next one under a subject from a
+// sequence on.
 type msgGetRequest struct {
 	Seq     uint64 `json:"seq,omitempty"`
 	LastFor string `json:"last_by_subj,omitempty"`
+	NextFor string `json:"next_by_subj,omitempty"`
 }
 
 // leaderMsg reads one message from the stream's leader. A direct get may be answered by any replica, also by one that is

@@ -6,13 +6,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // proxy passes bytes on to a server until it is told to cut the connections, each at a byte of its own.
 type proxy struct {
 	listener net.Listener
 	target   string
+	rate     atomic.Int64 // bytes a second that come from the server; 0: as they come
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
@@ -52,17 +55,37 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.conns[in], p.conns[out] = true, true
 		p.mu.Unlock()
-		p.wg.Go(func() { p.pass(in, out) })
+		p.wg.Go(func() { p.pass(in, slow{out, &p.rate}) })
 		p.wg.Go(func() { p.pass(out, in) })
 	}
+}
+
+// slow is a connection that is read at a rate.
+type slow struct {
+	net.Conn
+	rate *atomic.Int64
+}
+
+func (s slow) Read(b []byte) (int, error) {
+	rate := s.rate.Load()
+	if rate == 0 {
+		return s.Conn.Read(b)
+	}
+	n, err := s.Conn.Read(b[:min(len(b), int(rate/100)+1)])
+	time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+	return n, err
 }
 
 func (p *proxy) pass(to, from net.Conn) {
 	_, _ = io.Copy(to, from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.conns, to)
-	delete(p.conns, from)
+	for _, c := range []net.Conn{to, from} {
+		if s, ok := c.(slow); ok {
+			c = s.Conn
+		}
+		delete(p.conns, c)
+	}
 	to.Close()
 	from.Close()
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/weir-run/weir/schemas"
 )
@@ -25,9 +24,6 @@ type Stored struct {
 	Due                     bool // false: JetStream publishes it when it is due
 }
 
-// scanBatch is how many messages one request for stored ones asks for.
-const scanBatch = 1000
-
 // Requests calls each for what lies in a pool's stream from that sequence on, in order, until it returns an error ([errDone]
 // for a good end) or there is no more. Messages that ask for no run are passed over.
 func (c *Conn) Requests(ctx context.Context, pool string, from uint64, each func(Stored) error) error {
@@ -42,30 +38,6 @@ func (c *Conn) Requests(ctx context.Context, pool string, from uint64, each func
 		return nil
 	}
 	return err
-}
-
-func (c *Conn) scan(ctx context.Context, pool string, from uint64, each func(*jetstream.RawStreamMsg) error) error {
-	for from = max(from, 1); ; {
-		batch, err := jetstreamext.GetBatch(ctx, c.JS, poolStream(pool), scanBatch, jetstreamext.GetBatchSeq(from))
-		if err != nil {
-			return fmt.Errorf("read the stream of work pool %s: %w", pool, unavailable(c.url, err))
-		}
-		n := 0
-		for m, err := range batch {
-			if errors.Is(err, jetstreamext.ErrNoMessages) {
-				break
-			} else if err != nil {
-				return fmt.Errorf("read the stream of work pool %s: %w", pool, unavailable(c.url, err))
-			}
-			if err := each(m); err != nil {
-				return err
-			}
-			from, n = m.Sequence+1, n+1
-		}
-		if n < scanBatch {
-			return nil
-		}
-	}
 }
 
 // stored reads a message of a pool's stream: a request, or a schedule that will publish one.
