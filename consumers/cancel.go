@@ -30,6 +30,11 @@ var ErrFinal = errors.New("the run has ended")
 // Everything is decided by compare-and-set on the run's events: a claim at the same moment comes either before, and the claimed
 // run is cancelling, or after, and fails.
 func Cancel(ctx context.Context, conn *streams.Conn, pool, run, why string) (schemas.RunEvent, error) {
+	for _, n := range [][2]string{{"work pool", pool}, {"run", run}} { // a wildcard would mean the run that changed last
+		if err := schemas.CheckName(n[0], n[1]); err != nil {
+			return schemas.RunEvent{}, err
+		}
+	}
 	for {
 		e, err := cancelOnce(ctx, conn, pool, run, why)
 		if !errors.Is(err, streams.ErrOvertaken) {
@@ -211,12 +216,17 @@ func takeCancels(ctx context.Context, conn *streams.Conn, pool string, log *slog
 	for ctx.Err() == nil {
 		err := conn.Cancels(ctx, pool, func(ctx context.Context, run, why string) error {
 			e, err := Cancel(ctx, conn, pool, run, why)
+			_, invalid := errors.AsType[*schemas.NameError](err)
 			switch {
 			case err == nil:
 				log.Info("cancel request", "run", run, "state", e.State, "message", e.Message)
 			case errors.Is(err, ErrFinal), errors.Is(err, streams.ErrNotFound):
 				log.Info("cancel request comes to nothing", "run", run, "err", err)
 				return nil
+			case invalid:
+				log.Warn("cancel request is rejected; see it with: weir dead-letter ls", "pool", pool, "err", err)
+			default:
+				log.Warn("cancel request is not carried out; that is tried again", "run", run, "err", err)
 			}
 			return err
 		})

@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,59 @@ func TestCancel_byAMessageAlone(t *testing.T) {
 		}
 	}
 	b.empty(t)
+}
+
+// A wildcard names no run: nothing is cancelled, and nobody tries it for ever.
+func TestCancel_ofWhatIsNoNameIsBuried(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	waiting := b.request(t, "")
+	b.worker(t, "w1", 1)
+	b.runs(t, waiting)
+	buried, err := b.NC.SubscribeSync("weir.dead.dev.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	subjects := []string{"weir.cancel.dev.*", "weir.cancel.dev.né"}
+	for _, s := range subjects {
+		if _, err := b.JS.Publish(t.Context(), s, []byte("all of them")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range subjects {
+		if _, err := buried.NextMsg(patience); err != nil {
+			t.Fatalf("a cancel request is not buried: %v", err)
+		}
+	}
+	dead, err := b.DeadLetters(t.Context(), "dev", 10)
+	if err != nil || len(dead) != len(subjects) {
+		t.Fatalf("got %d dead letters, %v, want %d", len(dead), err, len(subjects))
+	}
+	for _, l := range dead {
+		if !slices.Contains(subjects, l.Subject) || l.Body != "all of them" || l.Reason != schemas.ReasonRejected || !strings.Contains(l.Message, "run name") {
+			t.Errorf("got dead letter %+v", l)
+		}
+	}
+	if last, err := b.LastEvent(t.Context(), "dev", "hello", waiting); err != nil || last.State != schemas.Running {
+		t.Errorf("got %s, %v, want the run as it was", last.State, err)
+	}
+	for deadline := time.Now().Add(patience); ; {
+		c, err := b.JS.Consumer(t.Context(), "WEIR_POOL_dev", ":cancel")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := c.CachedInfo(); i.NumAckPending == 0 && i.NumPending == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the cancel requests are still there")
+		}
+	}
+	for _, n := range [][2]string{{"dev", "*"}, {"*", waiting}, {"dev", ""}} {
+		if _, err := consumers.Cancel(t.Context(), b.Conn, n[0], n[1], ""); err == nil {
+			t.Errorf("cancel of run %q in pool %q: got no error", n[1], n[0])
+		}
+	}
 }
 
 func TestCancel_ofARunThatHasEndedSaysSo(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,7 +32,8 @@ func (c *Conn) RequestCancel(ctx context.Context, pool, run, why string) error {
 const idlePull = 5 * time.Minute
 
 // Cancels calls handle for each cancel request of a pool until ctx ends. Several may share the work: each request goes to one
-// of them, and to another when handle returns an error or its process ends.
+// of them, and to another when handle returns an error or its process ends. One whose run handle refuses as no name (a
+// [*schemas.NameError]) goes to the dead letters.
 func (c *Conn) Cancels(ctx context.Context, pool string, handle func(ctx context.Context, run, why string) error) error {
 	bounded, cancel := c.bound(ctx)
 	consumer, err := c.JS.CreateOrUpdateConsumer(bounded, poolStream(pool), cancelConfig(pool))
@@ -41,8 +43,12 @@ func (c *Conn) Cancels(ctx context.Context, pool string, handle func(ctx context
 	}
 	ended := make(chan error, 1)
 	consuming, err := consumer.Consume(func(m jetstream.Msg) {
-		run := m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:]
-		if err := handle(ctx, run, oneLine(string(m.Data()))); err != nil {
+		run := strings.TrimPrefix(m.Subject(), cancelSubject(pool, ""))
+		err := handle(ctx, run, oneLine(string(m.Data())))
+		if invalid, ok := errors.AsType[*schemas.NameError](err); ok {
+			err = c.buryCancel(ctx, pool, m, invalid)
+		}
+		if err != nil {
 			_ = m.NakWithDelay(time.Second)
 			return
 		}
@@ -66,6 +72,39 @@ func (c *Conn) Cancels(ctx context.Context, pool string, handle func(ctx context
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// buryCancel stores a cancel request among the dead letters, once however often it is called for it.
+func (c *Conn) buryCancel(ctx context.Context, pool string, m jetstream.Msg, why error) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	sequence, at := strconv.FormatUint(meta.Sequence.Stream, 10), meta.Timestamp.UTC().Format(time.RFC3339Nano)
+	msg := nats.NewMsg(deadPrefix + pool + "." + cancelConsumer + "." + token(strings.TrimPrefix(m.Subject(), cancelSubject(pool, ""))))
+	for k, v := range m.Headers() {
+		msg.Header[headerOriginal+k] = v
+	}
+	for _, h := range [][2]string{
+		{headerDeadReason, string(schemas.ReasonRejected)},
+		{headerDeadMessage, oneLine(why.Error())},
+		{headerDeadSubject, m.Subject()},
+		{headerDeadSequence, sequence},
+		{headerDeadTime, at},
+		{jetstream.MsgIDHeader, poolStream(pool) + "-" + sequence + "-" + at},
+	} {
+		msg.Header.Set(h[0], h[1])
+	}
+	if msg.Data = m.Data(); msg.Size() > int(c.NC.MaxPayload()) { // with the headers added it would not fit
+		msg.Header.Set(headerDeadSize, strconv.Itoa(len(m.Data())))
+		msg.Data = m.Data()[:max(len(m.Data())-(msg.Size()-int(c.NC.MaxPayload())), 0)]
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	if _, err := c.JS.PublishMsg(ctx, msg); err != nil {
+		return fmt.Errorf("store cancel request %s among the dead letters: %w", sequence, unavailable(c.url, err))
+	}
+	return nil
 }
 
 // OnCancelling calls each with the run of every cancelling event of a pool, from the moment it returns until stop is called.

@@ -20,6 +20,7 @@ import (
 //	weir.event.run.<pool>.<deployment>.<run>.<state> a run's states
 //	weir.log.<pool>.<deployment>.<run>               a line of a job's output
 //	weir.dead.<pool>.<queue>.<deployment>            a request that could not be accepted
+//	weir.dead.<pool>.:cancel.<run>                   a request to cancel that could not be accepted
 //	weir.worker.<pool>.<worker>.{drain,has}          a request to a worker
 const (
 	EventStream = "WEIR_EVENTS"

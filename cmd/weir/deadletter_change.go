@@ -148,6 +148,9 @@ func retryLetter(ctx context.Context, conn *streams.Conn, id uint64, m mending) 
 	if err != nil {
 		return streams.Requested{}, err
 	}
+	if l.Deployment == "" {
+		return streams.Requested{}, refusef("dead letter %d asks for no run, it came on %s; remove it with: weir dead-letter delete %d", id, l.Subject, id)
+	}
 	if l.Size > 0 && m.body == nil {
 		return streams.Requested{}, refusef("dead letter %d has only the first %d of its request's %d bytes: send the whole body with --body FILE", id, len(l.Body), l.Size)
 	}
