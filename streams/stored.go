@@ -55,6 +55,7 @@ func (c *Conn) between(ctx context.Context, stream, filter string, low, high uin
 	if err != nil {
 		return failed(err)
 	}
+	defer c.dropReader(ctx, stream, cons)
 	info, err := cons.Info(bounded)
 	if err != nil {
 		return failed(err)
@@ -93,4 +94,16 @@ func (c *Conn) next(ctx context.Context, it jetstream.MessagesContext) (jetstrea
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	return it.Next(jetstream.NextContext(ctx))
+}
+
+// dropReader deletes the consumer that a stream was read by: nats.go leaves it to the server, which keeps it for minutes. One that
+// is not deleted is no harm.
+func (c *Conn) dropReader(ctx context.Context, stream string, cons jetstream.Consumer) {
+	info := cons.CachedInfo()
+	if info == nil || !c.NC.IsConnected() {
+		return
+	}
+	ctx, cancel := c.bound(context.WithoutCancel(ctx))
+	defer cancel()
+	_ = c.JS.DeleteConsumer(ctx, stream, info.Name)
 }
