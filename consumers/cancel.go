@@ -35,11 +35,35 @@ func Cancel(ctx context.Context, conn *streams.Conn, pool, run, why string) (sch
 			return schemas.RunEvent{}, err
 		}
 	}
-	for {
-		e, err := cancelOnce(ctx, conn, pool, run, why)
+	var e schemas.RunEvent
+	err := outrun(ctx, func() (err error) {
+		e, err = cancelOnce(ctx, conn, pool, run, why)
+		return err
+	})
+	return e, err
+}
+
+// A run's events come seconds apart, and its first ones milliseconds: whoever is overtaken so often looks at something else.
+const (
+	outrunTries = 10
+	outrunWait  = time.Millisecond // before the second try; twice as long before each that follows
+)
+
+// outrun tries again while somebody else writes the run's next event first.
+func outrun(ctx context.Context, try func() error) error {
+	wait := outrunWait
+	for n := 1; ; n++ {
+		err := try()
 		if !errors.Is(err, streams.ErrOvertaken) {
-			return e, err
+			return err
 		}
+		if n == outrunTries {
+			return fmt.Errorf("after %d tries: %w", n, err)
+		}
+		if !pause(ctx, wait) {
+			return err
+		}
+		wait *= 2
 	}
 }
 

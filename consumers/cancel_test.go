@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -149,6 +150,36 @@ func TestCancel_ofWhatIsNoNameIsBuried(t *testing.T) {
 		if _, err := consumers.Cancel(t.Context(), b.Conn, n[0], n[1], ""); err == nil {
 			t.Errorf("cancel of run %q in pool %q: got no error", n[1], n[0])
 		}
+	}
+}
+
+// Somebody has published an event by hand, under one run's subject and with another run's body: what that run's last event is,
+// nobody knows.
+func TestCancel_ofARunWhoseLogIsContradictorySaysSo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	mine, other := b.request(t, ""), b.request(t, "")
+	body, err := schemas.EncodeRunEvent(schemas.RunEvent{
+		Run: other, Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Running, Attempt: 1, Worker: "w1", Time: time.Now().UTC(),
+	}, 0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack, err := b.JS.Publish(t.Context(), "weir.event.run.dev.hello."+mine+".running", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err = consumers.Cancel(ctx, b.Conn, "dev", mine, "")
+	if !errors.Is(err, streams.ErrContradictory) || !strings.Contains(err.Error(), fmt.Sprintf("nats stream rmm WEIR_EVENTS %d", ack.Sequence)) {
+		t.Errorf("got %v, want what is wrong with event %d", err, ack.Sequence)
+	}
+	if _, err := b.LastEvent(t.Context(), "dev", "hello", other); !errors.Is(err, streams.ErrNotFound) {
+		t.Errorf("the other run: got %v, want no event", err)
+	}
+	if runs, err := b.Runs(t.Context(), streams.Filter{}); err != nil || len(runs) > 0 {
+		t.Errorf("got the list %v, %v, want it without that event", runs, err)
 	}
 }
 

@@ -16,6 +16,9 @@ var (
 	// ErrOvertaken says that somebody else wrote the run's next event first. Nothing was written.
 	ErrOvertaken = errors.New("another worker has written the run's next event")
 
+	// ErrContradictory says that an event's subject and body are about different runs or states: somebody published it by hand.
+	ErrContradictory = errors.New("somebody else than a worker wrote it")
+
 	// ErrNotFound says that a pool, deployment, run or worker does not exist. The error is a [*NotFoundError].
 	ErrNotFound = errors.New("not found")
 

@@ -121,11 +121,21 @@ func (c *Conn) last(ctx context.Context, filter, run string) (Recorded, error) {
 }
 
 func recorded(m *jetstream.RawStreamMsg) (Recorded, error) {
-	e, err := schemas.DecodeRunEvent(m.Data)
+	return decodeEvent(m.Subject, m.Data, m.Sequence, m.Time)
+}
+
+// decodeEvent reads an event of the log. One whose body is about something else than its subject was written by no worker: what
+// the run's last event is, nobody knows then.
+func decodeEvent(subject string, body []byte, sequence uint64, stored time.Time) (Recorded, error) {
+	e, err := schemas.DecodeRunEvent(body)
 	if err != nil {
-		return Recorded{}, fmt.Errorf("event %d of the log: %w", m.Sequence, err)
+		return Recorded{}, fmt.Errorf("event %d of the log: %w", sequence, err)
 	}
-	return Recorded{RunEvent: e, Sequence: m.Sequence, Stored: m.Time}, nil
+	if said := runEventSubject(e); said != subject {
+		return Recorded{}, fmt.Errorf("event %d of the log is on %s and its body belongs on %s: %w; remove it with: nats stream rmm %s %d",
+			sequence, subject, said, ErrContradictory, EventStream, sequence)
+	}
+	return Recorded{RunEvent: e, Sequence: sequence, Stored: stored}, nil
 }
 
 // ServerTime is what the NATS server's clock says: what [Recorded.Stored] is to be compared with.

@@ -65,14 +65,14 @@ func (c *Conn) Runs(ctx context.Context, f Filter) ([]Recorded, error) {
 	}
 	var out []Recorded
 	err := c.newest(ctx, runsStream, f.runs(), limit, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		if meta.Timestamp.Before(f.Since) {
+			return errDone
+		}
 		e, err := schemas.DecodeRunEvent(m.Data())
 		if err != nil {
 			return fmt.Errorf("run %s: %w", m.Subject(), err)
 		}
-		if meta.Timestamp.Before(f.Since) {
-			return errDone
-		}
-		if f.match(e) {
+		if f.match(e) && isState(m.Subject(), e) {
 			out = append(out, Recorded{RunEvent: e, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp})
 		}
 		if len(out) >= limit {
@@ -103,19 +103,28 @@ func (c *Conn) EachRun(ctx context.Context, f Filter, from uint64, each func(Rec
 		if err != nil {
 			return fmt.Errorf("run %s: %w", m.Subject(), err)
 		}
-		if !f.match(e) || meta.Timestamp.Before(f.Since) {
+		if !f.match(e) || !isState(m.Subject(), e) || meta.Timestamp.Before(f.Since) {
 			return nil
 		}
 		return each(Recorded{RunEvent: e, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp})
 	})
 }
 
-// runsStream is the stream under the bucket of the runs.
-const runsStream = "KV_" + RunsBucket
+// isState tells whether the run's entry in the bucket holds a state of that run. A list passes over what is not, so that it hides no
+// other run; whoever asks for that run alone is told ([ErrContradictory]).
+func isState(subject string, e schemas.RunEvent) bool {
+	return subject == runsPrefix+runKey(e.Pool, e.Deployment, e.Run)
+}
+
+// runsStream is the stream under the bucket of the runs, whose subjects begin with runsPrefix.
+const (
+	runsStream = "KV_" + RunsBucket
+	runsPrefix = "$KV." + RunsBucket + "."
+)
 
 // runs is the filter's subject in [runsStream].
 func (f Filter) runs() string {
-	return "$KV." + RunsBucket + "." + runKey(anyToken(f.Pool), anyToken(f.Deployment), "*")
+	return runsPrefix + runKey(anyToken(f.Pool), anyToken(f.Deployment), "*")
 }
 
 func (f Filter) match(e schemas.RunEvent) bool {
@@ -184,11 +193,11 @@ func (c *Conn) Waiting(ctx context.Context, p schemas.Pool, limit int) ([]Record
 // returns an error, or ctx ends.
 func (c *Conn) WatchRun(ctx context.Context, run string, each func(Recorded) error) error {
 	return c.follow(ctx, EventStream, runEventFilter("*", "*", run), func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		e, err := schemas.DecodeRunEvent(m.Data())
+		e, err := decodeEvent(m.Subject(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
 		if err != nil {
-			return fmt.Errorf("event %d of the log: %w", meta.Sequence.Stream, err)
+			return err
 		}
-		if err := each(Recorded{RunEvent: e, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp}); err != nil {
+		if err := each(e); err != nil {
 			return err
 		}
 		if e.State.Final() {
@@ -202,14 +211,16 @@ func (c *Conn) WatchRun(ctx context.Context, run string, each func(Recorded) err
 func (c *Conn) WatchRuns(ctx context.Context, f Filter, each func(Recorded) error) error {
 	filter := runEventFilter(anyToken(f.Pool), anyToken(f.Deployment), "*")
 	return c.followFrom(ctx, EventStream, filter, jetstream.DeliverNewPolicy, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		e, err := schemas.DecodeRunEvent(m.Data())
-		if err != nil {
-			return fmt.Errorf("event %d of the log: %w", meta.Sequence.Stream, err)
-		}
-		if !f.match(e) {
+		e, err := decodeEvent(m.Subject(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
+		switch {
+		case errors.Is(err, ErrContradictory): // as in a list
+			return nil
+		case err != nil:
+			return err
+		case !f.match(e.RunEvent):
 			return nil
 		}
-		return each(Recorded{RunEvent: e, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp})
+		return each(e)
 	})
 }
 
