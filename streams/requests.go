@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,12 +17,13 @@ import (
 // Stored is a request as it lies in a pool's stream: nobody has taken it, or whoever has is not done with it.
 type Stored struct {
 	Pool, Queue, Deployment string
-	Run                     string    // empty for a schedule whose runs have IDs of their own
+	Run                     string    // empty: a schedule whose runs have IDs of their own, or a request that a worker will reject, whose run has no name
 	Sequence                uint64    // in the pool's stream
 	Attempt                 int       // the attempt that it asks for, from 1
 	Requested               time.Time // when the run was requested
 	Body                    []byte
 	Due                     bool // false: JetStream publishes it when it is due
+	named                   bool // the run's ID is not made of the sequence
 }
 
 // Requests calls each for what lies in a pool's stream from that sequence on, in order, until it returns an error ([errDone]
@@ -42,20 +44,31 @@ func (c *Conn) Requests(ctx context.Context, pool string, from uint64, each func
 
 // stored reads a message of a pool's stream: a request, or a schedule that will publish one.
 func stored(pool string, m *jetstream.RawStreamMsg) (Stored, bool) {
-	s := Stored{Pool: pool, Sequence: m.Sequence, Body: m.Data, Due: true}
+	s := Stored{Pool: pool, Sequence: m.Sequence, Body: m.Data, Due: !strings.HasPrefix(m.Subject, schedulePrefix)}
 	subject := m.Subject
-	if target := m.Header.Get("Nats-Schedule-Target"); target != "" {
-		subject, s.Due = target, false // what it publishes may have an ID of its own
+	if !s.Due {
+		subject = m.Header.Get("Nats-Schedule-Target")
 	}
 	var err error
 	if _, s.Queue, s.Deployment, err = parseRunSubject(subject); err != nil {
 		return s, false
 	}
-	if s.Run = m.Header.Get(HeaderRunID); s.Run == "" && s.Due {
-		s.Run, _ = requestedRun(pool, m.Sequence, m.Header)
-	}
 	s.Attempt, s.Requested = requestedAttempt(m.Header, m.Time.UTC())
+	if s.Due || m.Header.Get(HeaderRunID) != "" { // what a schedule publishes may have an ID of its own
+		s.Run, s.named = requestedRun(pool, m.Sequence, m.Header)
+		if !s.claimable() {
+			s.Run = ""
+		}
+	}
 	return s, true
+}
+
+// claimable tells whether a worker would claim the run for this request.
+func (s Stored) claimable() bool {
+	if !schemas.ValidName(s.Deployment) || !schemas.ValidName(s.Run) {
+		return false
+	}
+	return !s.named || s.Attempt > 1 || CheckRunID(s.Pool, s.Run) == nil
 }
 
 // RequestAt returns the request with that sequence in a pool's stream. [ErrNotFound]: there is none.
@@ -152,7 +165,7 @@ func (c *Conn) EachWaiting(ctx context.Context, pool string, each func(Stored) e
 		}
 		for _, s := range page {
 			from = s.Sequence + 1
-			if s.Attempt > 1 {
+			if s.Attempt > 1 || s.Run == "" {
 				continue
 			}
 			if _, err := c.LastEventIn(ctx, pool, s.Run); err == nil {

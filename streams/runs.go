@@ -146,7 +146,8 @@ func anyToken(name string) string {
 	return name
 }
 
-// Waiting returns requests that no worker has taken yet, oldest first, at most limit.
+// Waiting returns how runs stand that are due and that no worker has taken yet, the oldest of each queue first, at most limit. A
+// run that waits for its next attempt is not among them: it has a state.
 func (c *Conn) Waiting(ctx context.Context, p schemas.Pool, limit int) ([]Recorded, error) {
 	var out []Recorded
 	for _, q := range p.Queues() {
@@ -160,30 +161,17 @@ func (c *Conn) Waiting(ctx context.Context, p schemas.Pool, limit int) ([]Record
 		if info.NumPending == 0 || len(out) >= limit {
 			continue
 		}
-		s, err := c.JS.Stream(ctx, poolStream(p.Name))
-		if err != nil {
-			return nil, err
-		}
 		for seq := info.Delivered.Stream + 1; len(out) < limit; {
-			m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(queueFilter(p.Name, q.Name)))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
+			m, err := c.leaderMsg(ctx, poolStream(p.Name), msgGetRequest{Seq: seq, NextFor: queueFilter(p.Name, q.Name)})
+			if errors.Is(err, ErrNotFound) {
 				break
 			} else if err != nil {
-				return nil, fmt.Errorf("look at work queue %q of work pool %q: %w", q.Name, p.Name, unavailable(c.url, err))
+				return nil, fmt.Errorf("look at work queue %q of work pool %q: %w", q.Name, p.Name, err)
 			}
 			seq = m.Sequence + 1
-			_, queue, deployment, err := parseRunSubject(m.Subject)
-			if err != nil {
-				continue
+			if s, ok := stored(p.Name, m); ok && s.Run != "" && s.Attempt == 1 {
+				out = append(out, s.Recorded())
 			}
-			id := m.Header.Get(HeaderRunID)
-			if id == "" {
-				id = naturalRun(p.Name, m.Sequence)
-			}
-			out = append(out, Recorded{Stored: m.Time, RunEvent: schemas.RunEvent{
-				Run: id, Pool: p.Name, Queue: queue, Deployment: deployment, State: schemas.Scheduled,
-				Time: m.Time.UTC(), Requested: m.Time.UTC(), Sequence: m.Sequence,
-			}})
 		}
 	}
 	return out, nil
