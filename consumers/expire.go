@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,9 @@ type expiries struct {
 	deployments map[string]schemas.Deployment // those whose runs expire; under mu
 	looks       map[string]look               // pools to look at; under mu
 
-	from    map[string]uint64 // where the next look at a pool's stream begins; only run uses it
-	waiting expiryHeap        // likewise
+	from      map[string]uint64   // where the next look at a pool's stream begins; only run uses it
+	waiting   expiryHeap          // each request once; likewise
+	schedules map[string][]uint64 // those in a pool's stream whose runs can expire, the one to check first; likewise
 }
 
 // look is a plan to read what has come into a pool's stream.
@@ -43,17 +45,10 @@ type look struct {
 	whole bool // from the beginning, not from where the last one ended
 }
 
-// expiry is one waiting request.
-type expiry struct {
-	at       time.Time
-	pool     string
-	sequence uint64
-}
-
 func newExpiries(conn *streams.Conn, name string, log *slog.Logger) *expiries {
 	return &expiries{
 		conn: conn, name: name, log: log, wake: make(chan struct{}, 1), deployments: map[string]schemas.Deployment{},
-		looks: map[string]look{}, from: map[string]uint64{},
+		looks: map[string]look{}, from: map[string]uint64{}, schedules: map[string][]uint64{},
 	}
 }
 
@@ -142,7 +137,7 @@ func (x *expiries) step(ctx context.Context) time.Duration {
 	x.mu.Unlock()
 	for pool, l := range due {
 		if l.whole {
-			x.from[pool] = 0
+			x.forget(pool)
 		}
 		if err := x.look(ctx, pool); err != nil && ctx.Err() == nil {
 			x.log.Warn("requests of a pool are not read; that is tried again", "pool", pool, "err", err)
@@ -164,37 +159,73 @@ func (x *expiries) step(ctx context.Context) time.Duration {
 	return next
 }
 
+// forget makes the next look at a pool begin anew.
+func (x *expiries) forget(pool string) {
+	delete(x.from, pool)
+	delete(x.schedules, pool)
+	x.waiting = slices.DeleteFunc(x.waiting, func(e expiry) bool { return e.pool == pool })
+	heap.Init(&x.waiting)
+}
+
 // look reads what has come into a pool's stream since the last look.
 func (x *expiries) look(ctx context.Context, pool string) error {
-	repeats := false
 	err := x.conn.Requests(ctx, pool, x.from[pool]+1, func(s streams.Stored) error {
 		x.from[pool] = s.Sequence
 		at, ok := x.expiresAt(s)
-		if !ok {
-			return nil
+		switch {
+		case ok && s.Due:
+			heap.Push(&x.waiting, expiry{at: at, pool: pool, sequence: s.Sequence})
+		case ok:
+			x.schedules[pool] = append(x.schedules[pool], s.Sequence)
 		}
-		if !s.Due {
-			repeats = true
-			return nil
-		}
-		heap.Push(&x.waiting, expiry{at: at, pool: pool, sequence: s.Sequence})
 		return nil
 	})
-	if err != nil {
-		if _, gone := x.conn.Pool(ctx, pool); errors.Is(gone, streams.ErrNotFound) {
-			return nil
-		}
+	if err == nil {
+		err = x.checkSchedule(ctx, pool)
+	}
+	if x.gone(ctx, pool, err) {
+		x.forget(pool)
+		return nil
+	} else if err != nil {
 		return err
 	}
-	if repeats {
+	if len(x.schedules[pool]) > 0 {
 		x.plan(pool, rescan, false)
 	}
 	return nil
 }
 
-// expiresAt is when a request is not to be started any more. false: it has no such time, or has been started before.
+// checkSchedule looks whether one of a pool's schedules is still there, another one each time.
+func (x *expiries) checkSchedule(ctx context.Context, pool string) error {
+	known := x.schedules[pool]
+	if len(known) == 0 {
+		return nil
+	}
+	_, err := x.conn.RequestAt(ctx, pool, known[0])
+	switch {
+	case err == nil:
+		x.schedules[pool] = append(known[1:], known[0])
+	case errors.Is(err, streams.ErrNotFound):
+		x.schedules[pool] = known[1:]
+	default:
+		return err
+	}
+	return nil
+}
+
+// gone tells whether err is for want of the pool.
+func (x *expiries) gone(ctx context.Context, pool string, err error) bool {
+	if err == nil {
+		return false
+	}
+	_, gone := x.conn.Pool(ctx, pool)
+	return errors.Is(gone, streams.ErrNotFound)
+}
+
+// expiresAt is when a request, or what a schedule asks for, is not to be started any more. false: it has no such time, has been
+// started before, or is a worker's to reject.
 func (x *expiries) expiresAt(s streams.Stored) (time.Time, bool) {
-	if s.Attempt > 1 {
+	if s.Attempt > 1 || s.Due && s.Run == "" {
 		return time.Time{}, false
 	}
 	if bytes.Contains(s.Body, []byte("expires_at")) {
@@ -211,7 +242,7 @@ func (x *expiries) expiresAt(s streams.Stored) (time.Time, bool) {
 // expire records that a request was not started in time, if it still waits and the time is still the same.
 func (x *expiries) expire(ctx context.Context, e expiry) error {
 	s, err := x.conn.RequestAt(ctx, e.pool, e.sequence)
-	if errors.Is(err, streams.ErrNotFound) {
+	if errors.Is(err, streams.ErrNotFound) || x.gone(ctx, e.pool, err) {
 		return nil
 	} else if err != nil {
 		return err
@@ -231,22 +262,4 @@ func (x *expiries) expire(ctx context.Context, e expiry) error {
 		x.log.Info("run is "+string(event.State), "run", event.Run, "deployment", event.Deployment, "reason", event.Reason)
 	}
 	return err
-}
-
-// expiryHeap has the next one first.
-type expiryHeap []expiry
-
-func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h expiryHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *expiryHeap) Push(v any) { *h = append(*h, v.(expiry)) }
-
-// Pop implements heap.Interface.
-func (h *expiryHeap) Pop() any {
-	last := len(*h) - 1
-	v := (*h)[last]
-	*h = (*h)[:last]
-	return v
 }

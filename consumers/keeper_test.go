@@ -2,12 +2,15 @@ package consumers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/runners"
@@ -120,4 +123,73 @@ func TestKeeper_recoversWhatTheLastWorkerLost(t *testing.T) {
 		t.Errorf("got %v for the run that waited, want one attempt", got)
 	}
 	b.empty(t)
+}
+
+// JetStream publishes what a schedule asks for by itself, so nobody sees it pass by. The schedule comes when the keeper has been there
+// for long.
+func TestKeeper_expiresWhatARepeatingScheduleAsksFor(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	b.keeper(t, "server1")
+	b.deploy(t, schemas.Deployment{Name: "hello", Command: schemas.Command{"true"}, ExpiresAfter: schemas.Duration(100 * time.Millisecond)})
+	first := b.request(t, "")
+	b.events(t, first) // the keeper has looked at the pool
+	expired := make(chan string, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error, 1)
+	go func() {
+		watched <- b.WatchRuns(ctx, streams.Filter{States: []schemas.State{schemas.Failed}}, func(e streams.Recorded) error {
+			expired <- e.Run
+			return nil
+		})
+	}()
+	defer func() {
+		cancel()
+		if err := <-watched; err != nil {
+			t.Error(err)
+		}
+	}()
+	msg := nats.NewMsg("weir.schedule.dev.default.hello.tick")
+	msg.Header.Set("Nats-Schedule", "@every 1s")
+	msg.Header.Set("Nats-Schedule-Target", streams.RunSubject("dev", "default", "hello"))
+	if _, err := b.JS.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	// The first firing could be found by a look that was due anyway; those that come later are found only by looking again.
+	for n := 0; n < 3; {
+		select {
+		case run := <-expired:
+			if !strings.HasPrefix(run, "dev-tick-20") {
+				t.Errorf("run %s expired, want only firings", run)
+			}
+			n++
+		case <-time.After(6 * time.Second):
+			t.Fatalf("%d firings expired, and then none within 6 s", n)
+		}
+	}
+}
+
+// Somebody names a request like another one: a worker rejects it, and until then nobody's run expires for it.
+func TestKeeper_expiresNoOtherRequestsRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	body := []byte(fmt.Sprintf(`{"expires_at": %q}`, time.Now().Add(-time.Second).Format(time.RFC3339Nano)))
+	msg := nats.NewMsg(streams.RunSubject("dev", "default", "hello"))
+	msg.Data = body
+	msg.Header.Set(streams.HeaderRunID, "dev-2")
+	if _, err := b.JS.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	other := b.request(t, "")
+	b.keeper(t, "server1")
+	last := b.request(t, string(body))
+	b.events(t, last)
+	if e, err := b.LastEvent(t.Context(), "dev", "hello", other); !errors.Is(err, streams.ErrNotFound) {
+		t.Fatalf("run %s: got %s, %v, want no event", other, e.State, err)
+	}
+	b.worker(t, "w1", 1)
+	(<-b.infra.began).end(runners.Result{})
+	if got, want := states(b.events(t, other)), []string{"pending 1", "running 1", "completed 1"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }

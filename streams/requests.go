@@ -44,12 +44,10 @@ func (c *Conn) Requests(ctx context.Context, pool string, from uint64, each func
 
 // stored reads a message of a pool's stream: a request, or a schedule that will publish one.
 func stored(pool string, m *jetstream.RawStreamMsg) (Stored, bool) {
-	s := Stored{Pool: pool, Sequence: m.Sequence, Body: m.Data, Due: !strings.HasPrefix(m.Subject, schedulePrefix)}
-	subject := m.Subject
-	if !s.Due {
-		subject = m.Header.Get("Nats-Schedule-Target")
-	}
+	s := Stored{Pool: pool, Sequence: m.Sequence, Body: m.Data}
+	var subject string
 	var err error
+	subject, s.Due = requestSubject(m.Subject, m.Header)
 	if _, s.Queue, s.Deployment, err = parseRunSubject(subject); err != nil {
 		return s, false
 	}
@@ -61,6 +59,14 @@ func stored(pool string, m *jetstream.RawStreamMsg) (Stored, bool) {
 		}
 	}
 	return s, true
+}
+
+// requestSubject is the subject of the request that a message is, or of the one that JetStream will publish for it.
+func requestSubject(subject string, h nats.Header) (of string, due bool) {
+	if strings.HasPrefix(subject, schedulePrefix) {
+		return h.Get("Nats-Schedule-Target"), false
+	}
+	return subject, true
 }
 
 // claimable tells whether a worker would claim the run for this request.
@@ -84,8 +90,8 @@ func (c *Conn) RequestAt(ctx context.Context, pool string, sequence uint64) (Sto
 	return s, nil
 }
 
-// OnRequests calls each for every request to a pool's work queues that a client publishes, from the moment it returns until stop
-// is called. It is a hint: the request may not be stored yet, or never be. missed is called when some may have passed by: after
+// OnRequests calls each for every request to a pool's work queues, and for every schedule of one but a run's next attempt, that a
+// client publishes, from the moment it returns until stop is called. It is a hint: the request may not be stored yet, or never be. missed is called when some may have passed by: after
 // a reconnect. A queue that does not exist is not listened on: to publish there has to fail.
 func (c *Conn) OnRequests(p schemas.Pool, each func(deployment string, body []byte), missed func()) (stop func(), err error) {
 	var stops []func()
@@ -94,9 +100,17 @@ func (c *Conn) OnRequests(p schemas.Pool, each func(deployment string, body []by
 			s()
 		}
 	}
+	subjects := []string{scheduleSubjects(p.Name)}
 	for _, q := range p.Queues() {
-		s, err := c.hints(queueSubject(p.Name, q.Name), func(m *nats.Msg) {
-			if _, _, deployment, err := parseRunSubject(m.Subject); err == nil {
+		subjects = append(subjects, queueSubject(p.Name, q.Name))
+	}
+	for _, subject := range subjects {
+		s, err := c.hints(subject, func(m *nats.Msg) {
+			if m.Header.Get(headerAttempt) != "" {
+				return // a run that has been started does not expire
+			}
+			subject, _ := requestSubject(m.Subject, m.Header)
+			if _, _, deployment, err := parseRunSubject(subject); err == nil {
 				each(deployment, m.Data)
 			}
 		}, missed)
