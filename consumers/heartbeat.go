@@ -51,7 +51,7 @@ func (w *Worker) writeRecord(ctx context.Context) {
 	if errors.Is(err, streams.ErrOvertaken) {
 		var now streams.WorkerRecord
 		if now, err = w.conn.WorkerRecord(bounded, w.Pool, w.Name); err == nil {
-			if now.Instance != "" && now.Instance != w.instance {
+			if now.Instance != "" && now.Instance != w.instance && !w.ownHome(now.Worker) {
 				w.drain(takenError(now.Worker))
 				w.halt()
 				return

@@ -125,9 +125,6 @@ func (w *Worker) sweep(ctx context.Context) error {
 // settle records what became of a run that its owner lost. One that is nobody's, or to be started, is left to the workers.
 func (w *Worker) settle(ctx context.Context, d delivery) error {
 	h, err := w.history(ctx, d)
-	if refused(err) {
-		return w.bury(ctx, d, err.Error())
-	}
 	if err != nil || h.settled {
 		return err
 	}

@@ -40,11 +40,15 @@ func (w *Worker) takeName(ctx context.Context) error {
 			continue
 		}
 		w.lastRecord = last.Sequence
-		if last.Data == nil || last.TakenBack || last.Home == w.home {
+		if last.TakenBack || w.ownHome(last.Worker) {
 			return nil
 		}
 		if w.conn.Answers(ctx, w.Pool, w.Name) {
 			return takenError(last.Worker)
+		}
+		if last.Data == nil { // nobody had the name, or the record aged out by a clock that jumped
+			w.alone = time.Now().Add(w.leaseTime())
+			return nil
 		}
 		left := w.leftOf(w.Name, last)
 		if left <= 0 {
@@ -58,6 +62,16 @@ func (w *Worker) takeName(ctx context.Context) error {
 		pause(ctx, left)
 	}
 	return nil
+}
+
+// ownHome tells whether the worker with that record had this one's state folder, which is locked: it has ended. One of a version
+// that did not name the folder had it if it was on the same host.
+func (w *Worker) ownHome(r schemas.Worker) bool {
+	if r.Home == "" && r.Instance != "" {
+		host, _ := os.Hostname()
+		return r.Host == host
+	}
+	return r.Home == w.home
 }
 
 // openHome returns the name of a state folder, which it gets when it is first used. A copy of the folder on another host is

@@ -59,18 +59,7 @@ func TestWorker_endsWhenAnotherHasTakenItsName(t *testing.T) {
 	go func() { ended <- w.Run(ctx, ctx, func(consumers.Ready) {}) }()
 	run := b.request(t, "")
 	b.runs(t, run)
-	for done := false; !done; { // between two of its own
-		last, err := b.WorkerRecord(t.Context(), "dev", "w1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		other := last.Worker
-		other.Instance, other.Host = "another", "elsewhere"
-		_, err = b.PutWorker(t.Context(), other, last.Sequence)
-		if done = err == nil; !done && !errors.Is(err, streams.ErrOvertaken) {
-			t.Fatal(err)
-		}
-	}
+	b.replaceRecord(t, func(r *schemas.Worker) { r.Instance, r.Host, r.Home = "another", "elsewhere", "another" })
 	if err := <-ended; !errors.Is(err, streams.ErrRefused) || !strings.Contains(err.Error(), "elsewhere") {
 		t.Errorf("got %v, want it to end since its name is taken", err)
 	}
@@ -80,5 +69,144 @@ func TestWorker_endsWhenAnotherHasTakenItsName(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{run + ".1"}, b.infra.started()); diff != "" {
 		t.Errorf("started (-want +got):\n%s", diff)
+	}
+}
+
+// replaceRecord writes a record in the place of the one that worker w1 wrote last.
+func (b *bench) replaceRecord(t *testing.T, change func(*schemas.Worker)) {
+	t.Helper()
+	for {
+		last, err := b.WorkerRecord(t.Context(), "dev", "w1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&last.Worker)
+		_, err = b.PutWorker(t.Context(), last.Worker, last.Sequence)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, streams.ErrOvertaken) { // w1 has written another one in between
+			t.Fatal(err)
+		}
+	}
+}
+
+// What a worker sent before it was killed may be stored after its successor in the same folder has begun.
+func TestWorker_isNotEndedByItsPredecessorsLastRecord(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Second, nil)
+	w, run := b.holding(t, "")
+	b.replaceRecord(t, func(r *schemas.Worker) { r.Instance = "predecessor" })
+	for {
+		last, err := b.WorkerRecord(t.Context(), "dev", "w1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last.Instance != "predecessor" {
+			break
+		}
+	}
+	(<-b.infra.began).end(runners.Result{})
+	b.events(t, run)
+	select {
+	case <-w.done:
+		t.Error("the worker has ended")
+	default:
+	}
+}
+
+func TestWorker_goesOnAtOnceWithWhatOneOfAnEarlierVersionLeft(t *testing.T) {
+	t.Parallel()
+	const ackWait = 6 * time.Second
+	b := newBench(t, ackWait, nil)
+	first, run := b.holding(t, "")
+	e := <-b.infra.began
+	first.kill()
+	b.replaceRecord(t, func(r *schemas.Worker) { r.Home = "" })
+	at := time.Now()
+	b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	if waited := time.Since(at); waited > ackWait/3 {
+		t.Errorf("it took %s until it took its jobs back, whose leases last %s", waited, ackWait*2/3)
+	}
+	e.end(runners.Result{})
+	b.events(t, run)
+}
+
+func (b *bench) purgeRecords(t *testing.T) {
+	t.Helper()
+	kv, err := b.JS.Stream(t.Context(), "KV_"+streams.WorkersBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A record can age out under a holder that lives: by the clock of a NATS node that jumped. Who then gets the name does not take the
+// holder's run for lost.
+func TestWorker_asksWhereNoRecordIsLeft(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, nil)
+	b.worker(t, "w1", 1)
+	b.purgeRecords(t)
+	second, nc := b.newWorker(t, consumers.Config{Name: "w1", Slots: 1, Dir: t.TempDir()})
+	defer nc.Close()
+	err := second.Run(t.Context(), t.Context(), func(consumers.Ready) { t.Error("a second worker of the name takes runs") })
+	if !errors.Is(err, streams.ErrRefused) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+func TestWorker_waitsBeforeItTakesARunOfItsNameForLost(t *testing.T) {
+	t.Parallel()
+	const ackWait = 3 * time.Second
+	b := newBench(t, ackWait, nil)
+	first, run := b.holding(t, "")
+	<-b.infra.began
+	first.kill()
+	lost := time.Now()
+	b.infra.lose(run + ".1") // its host is another one
+	b.purgeRecords(t)
+	last, err := b.LastEventIn(t.Context(), "dev", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := b.Held(t.Context(), last.RunEvent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.start(t, consumers.Config{Name: "w1", Slots: 1, Dir: t.TempDir()})
+	if err := d.GiveBack(0); err != nil {
+		t.Fatal(err)
+	}
+	next := <-b.infra.began
+	if waited := time.Since(lost); waited < ackWait*2/3 {
+		t.Errorf("%s was started after %s, while leases of %s may last", next.spec.Name, waited, ackWait*2/3)
+	}
+	next.end(runners.Result{})
+	b.events(t, run)
+}
+
+func TestWorker_ofTwoThatBeginAtOnceOneTakesRuns(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		b := newBench(t, time.Second, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ready, ended := make(chan struct{}, 2), make(chan error, 2)
+		for range 2 {
+			w, nc := b.newWorker(t, consumers.Config{Name: "w1", Slots: 1, Dir: t.TempDir()})
+			defer nc.Close()
+			go func() { ended <- w.Run(ctx, ctx, func(consumers.Ready) { ready <- struct{}{} }) }()
+		}
+		if err := <-ended; !errors.Is(err, streams.ErrRefused) {
+			t.Errorf("got %v, want a refusal", err)
+		}
+		<-ready
+		cancel()
+		<-ended
+		if len(ready) > 0 {
+			t.Error("both said that they take runs")
+		}
 	}
 }

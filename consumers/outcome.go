@@ -111,15 +111,23 @@ func conclusion(r runners.Result, err error) outcome {
 	case r.Signal != "":
 		o.state = schemas.Failed
 		if o.reason == "" {
-			o.reason, o.message = schemas.ReasonSignal, fmt.Sprintf("the job was ended by %s", r.Signal)
+			o.reason, o.message = schemas.ReasonSignal, sentences("the job was ended by "+r.Signal, r.Message)
 		}
 	default:
 		o.state = schemas.Failed
 		if o.reason == "" {
-			o.reason, o.message = schemas.ReasonExitCode, fmt.Sprintf("the job ended with exit code %d", r.ExitCode)
+			o.reason, o.message = schemas.ReasonExitCode, sentences(fmt.Sprintf("the job ended with exit code %d", r.ExitCode), r.Message)
 		}
 	}
 	return o
+}
+
+// sentences joins what is to be said, and what the runner has to add.
+func sentences(said, more string) string {
+	if more == "" {
+		return said
+	}
+	return said + "; " + more
 }
 
 // startFailure says what it means that an execution could not be started.

@@ -145,7 +145,7 @@ func (w *Worker) find(ctx context.Context, d *streams.Delivery, h *history) erro
 func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
 	owner := h.event.Worker
 	if owner == w.Name || owner == "" {
-		return 0, nil // this worker's own supervisor knows
+		return max(time.Until(w.alone), 0), nil // this worker's own supervisor knows
 	}
 	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
 	if err != nil || record.TakenBack {
@@ -160,8 +160,11 @@ func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) 
 
 // leftOf is how long leases of the worker with that record may still last.
 func (w *Worker) leftOf(name string, record streams.WorkerRecord) time.Duration {
-	return w.ackWait()*2/3 + leaseMargin - w.seen.unchanged(name, record.Data)
+	return w.leaseTime() - w.seen.unchanged(name, record.Data)
 }
+
+// leaseTime is how long a worker may have a run after its last record, and the kill of the job takes.
+func (w *Worker) leaseTime() time.Duration { return w.ackWait()*2/3 + leaseMargin }
 
 // retries are those of the run's request, where it is still one that would be accepted.
 func (w *Worker) retries(ctx context.Context, d delivery) *schemas.Retries {

@@ -146,6 +146,25 @@ func TestRun_whoseResultIsRefusedFails(t *testing.T) {
 	b.empty(t)
 }
 
+// What is known of a run is not thrown away with its request: it is recorded once there is room for it.
+func TestRun_whoseEndIsRefusedIsReportedLater(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Second, nil)
+	_, run := b.holding(t, "")
+	e := <-b.infra.began
+	b.shrink(t, streams.EventStream, 100)
+	e.end(runners.Result{})
+	b.quiet(t, 2*time.Second) // delivered again, it is not made again
+	b.shrink(t, streams.EventStream, -1)
+	if got := states(b.events(t, run)); got[len(got)-1] != "completed 1" {
+		t.Errorf("got %v", got)
+	}
+	b.empty(t)
+	if left, err := b.infra.runners["w1"].List(t.Context()); err != nil || len(left) > 0 {
+		t.Errorf("the runner keeps %v, %v", left, err)
+	}
+}
+
 func TestRun_whoseStatesAreRefusedIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 30*time.Second, ends(runners.Result{}))

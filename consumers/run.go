@@ -56,6 +56,8 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 	defer w.disown(c)
 	if err := w.claim(ctx, c); errors.Is(err, streams.ErrOvertaken) { // pending, by compare-and-set
 		return w.overtaken(ctx, d) // another worker has it, or it was cancelled
+	} else if refused(err) && history.last == 0 { // delivered again, it would be refused again
+		return w.bury(ctx, d, err.Error())
 	} else if err != nil {
 		return err
 	}
@@ -161,6 +163,8 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 	err := w.recordEnd(ctx, c, o)
 	if errors.Is(err, streams.ErrOvertaken) {
 		return w.overtaken(ctx, d)
+	} else if refused(err) && h.last == 0 {
+		return w.bury(ctx, d, err.Error())
 	} else if err != nil {
 		return err
 	}
@@ -172,7 +176,7 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 func (w *Worker) recordEnd(ctx context.Context, c *claim, o outcome) error {
 	err := w.append(ctx, c, o.event(c.event(w, o.state)))
 	if refused(err) && o.result != nil {
-		o = outcome{state: schemas.Failed, reason: schemas.ReasonResultTooLarge, message: "the job's result cannot be recorded: " + err.Error(), execution: o.execution, exitCode: o.exitCode}
+		o.state, o.reason, o.message, o.result = schemas.Failed, schemas.ReasonResultTooLarge, "the job's result cannot be recorded: "+err.Error(), nil
 		return w.append(ctx, c, o.event(c.event(w, o.state)))
 	}
 	if err != nil || c.state != schemas.Retrying {
@@ -215,12 +219,12 @@ func refused(err error) bool {
 // gaveUp tells whether there is no use in sending again what ended in err, and what is then known of it.
 func gaveUp(ctx context.Context, err error) (bool, error) {
 	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, streams.ErrOvertaken):
+	case err == nil, ctx.Err() != nil, errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, streams.ErrOvertaken), errors.Is(err, streams.ErrContradictory):
 		return true, err
-	case streams.Temporary(err), errors.Is(err, streams.ErrUnavailable):
-		return false, err
+	case streams.Refused(err):
+		return true, &refusedError{err}
 	}
-	return true, &refusedError{err}
+	return false, err
 }
 
 // bury ends a request of which nothing can be made: it stays among the dead letters.

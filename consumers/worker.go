@@ -61,6 +61,7 @@ type Worker struct {
 	runner   runners.Runner
 	instance string
 	home     string
+	alone    time.Time // until then another worker may have this one's name without a record that says so
 	started  time.Time
 
 	seen      *sightings
@@ -179,6 +180,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	// No lease begins before the first record is confirmed, and whoever reads that the worker is ready finds it listed.
 	for w.writeRecord(alive); w.recorded().IsZero() && drain.Err() == nil; w.writeRecord(alive) {
 		pause(drain, firstWait)
+	}
+	if why := context.Cause(drain); errors.Is(why, errNameTaken) {
+		return why
 	}
 	background.Go(func() { w.heartbeat(alive) })
 	background.Go(func() { takeCancels(alive, w.conn, w.Pool, w.Logger) })
@@ -341,11 +345,7 @@ func (w *Worker) occupy(d *streams.Delivery, do func(delivery) error) {
 	w.runs.Go(func() {
 		release := sync.OnceFunc(func() { w.release(d.Sequence) })
 		defer release()
-		err := do(delivery{d, release})
-		if refused(err) { // delivered again, it would be refused again
-			err = w.bury(context.Background(), delivery{d, release}, err.Error())
-		}
-		if err != nil && !errors.Is(err, streams.ErrOvertaken) {
+		if err := do(delivery{d, release}); err != nil && !errors.Is(err, streams.ErrOvertaken) {
 			w.Logger.Warn("run is not settled; NATS delivers it again", "run", d.Run, "deployment", d.Deployment, "err", err)
 		}
 	})

@@ -75,17 +75,33 @@ func unsure(err error) bool {
 		errors.Is(err, jetstream.ErrAsyncPublishTimeout) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting)
 }
 
-// errCodeAccountFull is JetStream's answer where the account has used up what it may (JSAccountResourcesExceededErr).
-const errCodeAccountFull jetstream.ErrorCode = 10002
-
-// Temporary tells whether err may be gone when the same is asked again: NATS has not answered, elects a leader, or has no room.
-// What it says of the message itself, or of who sent it, is not.
+// Temporary tells whether err may be gone when the same is asked again: NATS has not answered, or elects a leader.
 func Temporary(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		return api.Code >= 500 || api.ErrorCode == errCodeAccountFull
+		return api.Code == 503
 	}
-	return unsure(err) || errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+	return unsure(err) || errors.Is(err, nats.ErrReconnectBufExceeded)
 }
+
+// errUnwritable says that a message cannot even be written.
+var errUnwritable = errors.New("it cannot be written")
+
+// Refused tells whether NATS will never store a message, for what it says. Whatever else keeps it from being stored may pass: an
+// outage, an election, a queue or a disk that is full, a limit of the account.
+func Refused(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch api.ErrorCode {
+		case jetstream.JSErrCodeStreamMessageExceedsMaximum, jetstream.JSErrCodeMessageSchedulesDisabled, jetstream.JSErrCodeSchedulePatternInvalid,
+			jetstream.JSErrCodeScheduleTargetInvalid, errCodeHeaders:
+			return true
+		}
+		return false
+	}
+	return errors.Is(err, errUnwritable) || errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrBadSubject)
+}
+
+// errCodeHeaders is JetStream's answer to headers of more than 64 KiB (JSStreamHeaderExceedsMaximumErr).
+const errCodeHeaders jetstream.ErrorCode = 10097
 
 // unavailable explains an error of a request to JetStream for the one who has to mend it.
 func unavailable(url string, err error) error {

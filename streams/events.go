@@ -40,7 +40,7 @@ func (c *Conn) Append(e schemas.RunEvent, last uint64, trace string) *Append {
 	}
 	body, err := schemas.EncodeRunEvent(e, repeat, trace)
 	if err != nil {
-		a.err = fmt.Errorf("record %s of run %s: %w", e.State, e.Run, err)
+		a.err = fmt.Errorf("record %s of run %s: %w: %w", e.State, e.Run, errUnwritable, err)
 		return a
 	}
 	msg := &nats.Msg{Subject: runEventSubject(e), Data: body, Header: nats.Header{
@@ -129,7 +129,7 @@ func recorded(m *jetstream.RawStreamMsg) (Recorded, error) {
 func decodeEvent(subject string, body []byte, sequence uint64, stored time.Time) (Recorded, error) {
 	e, err := schemas.DecodeRunEvent(body)
 	if err != nil {
-		return Recorded{}, fmt.Errorf("event %d of the log: %w", sequence, err)
+		return Recorded{}, fmt.Errorf("event %d of the log: %w: %w; remove it with: nats stream rmm %s %d", sequence, ErrContradictory, err, EventStream, sequence)
 	}
 	if said := runEventSubject(e); said != subject {
 		return Recorded{}, fmt.Errorf("event %d of the log is on %s and its body belongs on %s: %w; remove it with: nats stream rmm %s %d",
