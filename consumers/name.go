@@ -20,8 +20,8 @@ import (
 var errNameTaken = fmt.Errorf("%w: the worker's name is taken", streams.ErrRefused)
 
 func takenError(by schemas.Worker) error {
-	return fmt.Errorf("%w: a worker called %s serves pool %s on host %s (process %d); give this one another --name, or end that one with: weir worker drain %s",
-		errNameTaken, by.Name, by.Pool, by.Host, by.PID, by.Name)
+	return fmt.Errorf("%w: a worker called %s serves pool %s on host %s (process %d); give this one another --name, or end that one with: weir worker drain --pool %s %s",
+		errNameTaken, by.Name, by.Pool, by.Host, by.PID, by.Pool, by.Name)
 }
 
 // takeName makes this worker the only one of its name: what a worker of the name left is known to its own supervisor, so of two
@@ -74,8 +74,8 @@ func (w *Worker) ownHome(r schemas.Worker) bool {
 	return r.Home == w.home
 }
 
-// openHome returns the name of a state folder, which it gets when it is first used. A copy of the folder on another host is
-// another one.
+// openHome returns the name of a state folder, which it gets when it is first used. The folder on another machine, or after this
+// one has started anew, is another one.
 func openHome(dir string) (string, error) {
 	path := filepath.Join(dir, "home")
 	id, err := os.ReadFile(path)
@@ -89,6 +89,10 @@ func openHome(dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("name the worker's state folder: %w", err)
 	}
-	host, _ := os.Hostname()
-	return strings.TrimSpace(string(id)) + "@" + host, nil
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id") // a host's name may change, and copies of a machine share it
+	if err != nil {
+		host, _ := os.Hostname()
+		boot = []byte(host)
+	}
+	return strings.TrimSpace(string(id)) + "@" + strings.TrimSpace(string(boot)), nil
 }

@@ -93,7 +93,10 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 		nc, err = nats.Connect(url, opts...)
 	}
 	if err != nil {
-		return nil, unavailable(redact(url), err)
+		if err = unavailable(redact(url), err); !errors.Is(err, ErrUnavailable) { // an address that is none, a name that nobody knows, …
+			err = fmt.Errorf("%w: no connection to %s: %w; name another with --server", ErrUnavailable, redact(url), err)
+		}
+		return nil, err
 	}
 	conn, err := Open(nc, domain, prefix)
 	if err != nil {

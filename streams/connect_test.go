@@ -89,6 +89,10 @@ func TestConnect_takesWhatTheNATSCommandLineTakes(t *testing.T) {
 		{"a named context", streams.Config{Context: "keyed"}, true},
 		{"a context that does not exist", streams.Config{Context: "staging"}, false},
 		{"nothing there", streams.Config{Server: "nats://127.0.0.1:1"}, false},
+		{"a host that nobody knows", streams.Config{Server: "nats://no-such-host.invalid:4222"}, false},
+		{"a port that is none", streams.Config{Server: "nats://127.0.0.1:99999"}, false},
+		{"an address that is none", streams.Config{Server: ":::"}, false},
+		{"TLS where there is none", streams.Config{Server: strings.Replace(open, "nats://", "tls://", 1)}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, err := streams.Connect(t.Context(), tc.config)
