@@ -55,7 +55,8 @@ type source struct {
 }
 
 func newSource(file string, data []byte) *source {
-	return &source{file: file, lines: strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")}
+	text := strings.ReplaceAll(strings.TrimPrefix(string(data), "\ufeff"), "\r\n", "\n")
+	return &source{file: file, lines: strings.Split(text, "\n")}
 }
 
 func (s *source) fail(at position, format string, args ...any) {

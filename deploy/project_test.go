@@ -207,3 +207,14 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestLoad_takesAByteOrderMark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(path, []byte("\ufeffdeployments:\r\n  - name: hello\r\n    command: 'true'\r\n    work_pool: {name: dev}\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Load(path)
+	if err != nil || len(p.Deployments) != 1 || p.Deployments[0].Name != "hello" {
+		t.Errorf("got %+v, %v, want the deployment hello", p, err)
+	}
+}

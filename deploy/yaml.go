@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -26,6 +27,12 @@ const (
 func parseYAML(src *source, data []byte) *value {
 	if len(data) > maxFile {
 		src.fail(position{}, "the file has %d bytes, the limit is %d", len(data), maxFile)
+		return nil
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as editors on Windows put it
+	if i := invalidUTF8(data); i >= 0 {
+		line := bytes.Count(data[:i], []byte("\n"))
+		src.fail(position{line + 1, utf8.RuneCount(data[bytes.LastIndexByte(data[:i], '\n')+1:i]) + 1}, "not UTF-8 text: save the file in that encoding")
 		return nil
 	}
 	if at, deep := tooDeep(data); deep {
@@ -57,6 +64,18 @@ func parseYAML(src *source, data []byte) *value {
 	}
 	r := resolver{src: src, anchors: map[string]ast.Node{}, open: map[string]bool{}}
 	return r.value(body, 0)
+}
+
+// invalidUTF8 is where data is no UTF-8 text, or -1.
+func invalidUTF8(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 {
+			return i
+		}
+		i += size
+	}
+	return -1
 }
 
 // tooDeep finds nesting that the parser, which recurses, had better not see. It may count brackets inside text.
@@ -240,7 +259,9 @@ func (r *resolver) fields(nodes []*ast.MappingValueNode, depth int) []field {
 			r.src.fail(at, "a key is text, not %s", key.kind)
 			continue
 		}
-		own = append(own, field{at: at, key: key.text, value: r.value(n.Value, depth+1)})
+		if own = append(own, field{at: at, key: key.text, value: r.value(n.Value, depth+1)}); r.gaveUp {
+			break // the keys that follow were not read
+		}
 	}
 	has := map[string]bool{}
 	for _, f := range own {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -140,7 +141,28 @@ func helpFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "help", Aliases: []string{"h"}, Usage: "show this help"}
 }
 
-func usageProblem(_ *cli.Context, err error, _ bool) error { return &usageError{message: err.Error()} }
+// misparsed is what package flag says of a value that is none for its flag.
+var misparsed = regexp.MustCompile(`^invalid value (".*") for flag -(\S+): `)
+
+func usageProblem(c *cli.Context, err error, _ bool) error {
+	m := misparsed.FindStringSubmatch(err.Error())
+	if m == nil {
+		return &usageError{message: err.Error()}
+	}
+	want := "of its kind: see --help"
+	for _, f := range append(append([]cli.Flag(nil), c.Command.Flags...), c.App.Flags...) {
+		if !slices.Contains(f.Names(), m[2]) {
+			continue
+		}
+		switch f.(type) {
+		case *cli.DurationFlag:
+			want = "a time such as 90s, 10m or 1h30m"
+		case *cli.IntFlag, *cli.Int64Flag, *cli.UintFlag, *cli.Uint64Flag:
+			want = "a whole number"
+		}
+	}
+	return usagef("%s is %s, want %s", dashed(m[2]), m[1], want)
+}
 
 // errInterrupted ends a command that was waiting when the user pressed Ctrl-C.
 var errInterrupted = errors.New("interrupted")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -216,5 +217,24 @@ func TestHelp_isAsReviewed(t *testing.T) {
 				t.Errorf("help (-want +got), rewrite with go test ./cmd/weir -run Help -update:\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestFlags_whoseValueIsNoneSayWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ line, want string }{
+		{"--timeout 5 worker ls", `--timeout is "5", want a time such as 90s, 10m or 1h30m`},
+		{"worker start --pool p --limit abc", `--limit is "abc", want a whole number`},
+		{"worker start --pool p --idle-exit 5", `--idle-exit is "5", want a time such as`},
+	} {
+		e := &env{stdout: io.Discard, stderr: io.Discard, getenv: func(string) string { return "" }}
+		app := newApp(e)
+		ordered, err := arrange(app, strings.Fields(tt.line))
+		if err == nil {
+			err = app.RunContext(t.Context(), append([]string{app.Name}, ordered...))
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) || exitCode(err) != exitUsage {
+			t.Errorf("weir %s: got %v, want %s", tt.line, err, tt.want)
+		}
 	}
 }
