@@ -91,7 +91,7 @@ func cancelOnce(ctx context.Context, conn *streams.Conn, pool, run, why string) 
 		return e, err
 	}
 	if waiting {
-		removeRequest(ctx, conn, pool, run)
+		removeNext(ctx, conn, last.RunEvent)
 	}
 	return e, nil
 }
@@ -110,9 +110,10 @@ func cancelUnclaimed(ctx context.Context, conn *streams.Conn, pool, run, why str
 	return endUnclaimed(ctx, conn, request, outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: cancelMessage(why)}, "")
 }
 
-// removeRequest deletes what would bring the run back. Left behind, it is found cancelled when a worker takes it.
-func removeRequest(ctx context.Context, conn *streams.Conn, pool, run string) {
-	if request, err := conn.Request(ctx, pool, run); err == nil {
+// removeNext deletes what asks for a run's next attempt, if that is not due yet. What is left behind is found cancelled when a worker
+// takes it.
+func removeNext(ctx context.Context, conn *streams.Conn, retrying schemas.RunEvent) {
+	if request, err := conn.NextRequest(ctx, retrying); err == nil {
 		_ = conn.Remove(ctx, request)
 	}
 }

@@ -211,9 +211,75 @@ func TestCancel_ofARetryingRunStartsNoOther(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	b.empty(t)
-	if _, err := b.Request(t.Context(), "dev", run); !errors.Is(err, streams.ErrNotFound) {
-		t.Errorf("its next attempt still waits: %v", err)
+	stream, err := b.JS.Stream(t.Context(), "WEIR_POOL_dev")
+	if err != nil {
+		t.Fatal(err)
 	}
+	if n := stream.CachedInfo().State.Msgs; n > 0 {
+		t.Errorf("%d messages are left in the pool's stream, want none", n)
+	}
+}
+
+// Only for an ID that was given by hand, of a run that has no event, is all read that waits in the pool.
+func TestCancel_looksUpWhatItCan(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	b.request(t, "")
+	at := time.Now().Add(time.Hour).UTC()
+	retrying := schemas.RunEvent{
+		Run: "again", Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Retrying, Attempt: 1, Worker: "w1", Time: at, RetryAt: &at,
+	}
+	b.write(t, retrying, 0) // its next attempt is due by now, and waits somewhere among the others
+	for _, tc := range []struct {
+		run   string
+		reads bool
+		want  error
+	}{
+		{"again", false, nil},
+		{"dev-1", false, nil},
+		{"dev-77", false, streams.ErrNotFound},
+		{"nightly", true, streams.ErrNotFound},
+	} {
+		batches, err := b.NC.SubscribeSync("$JS.API.DIRECT.GET.WEIR_POOL_dev")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := consumers.Cancel(t.Context(), b.Conn, "dev", tc.run, ""); !errors.Is(err, tc.want) {
+			t.Errorf("run %s: got %v, want %v", tc.run, err, tc.want)
+		}
+		if err := b.NC.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		n, _, err := batches.Pending()
+		if err != nil || n > 0 != tc.reads {
+			t.Errorf("run %s: got %d reads of the stream, %v, want some: %v", tc.run, n, err, tc.reads)
+		}
+		if err := batches.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A worker has recorded that the run goes on with the same request, and died before it did.
+func TestCancel_ofARetryingRunThatItsRequestCarriesOn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	run := b.request(t, "")
+	request, err := b.Request(t.Context(), "dev", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := schemas.RunEvent{
+		Run: run, Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Pending, Attempt: 1, Worker: "gone", Time: time.Now().UTC(),
+		Requested: request.Requested, Sequence: request.Sequence,
+	}
+	last := b.write(t, e, 0)
+	e.State, e.Reason = schemas.Retrying, schemas.ReasonWorkerLost
+	b.write(t, e, last)
+	if e := b.cancel(t, run); e.State != schemas.Cancelled {
+		t.Fatalf("got %s, want cancelled", e.State)
+	}
+	b.waiting(t, 0)
 }
 
 // The owner is gone when the cancel comes: whoever inherits the run carries it out.

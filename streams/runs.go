@@ -26,18 +26,11 @@ func (c *Conn) Run(ctx context.Context, run string) (Recorded, error) {
 	if err != nil {
 		return Recorded{}, err
 	}
-	of, sequence, natural := parseNaturalRun(run)
 	for _, p := range pools {
-		var s Stored
-		if natural && of == p.Name { // no other request of that pool can have this ID
-			s, err = c.RequestAt(ctx, p.Name, sequence)
-		} else {
-			s, err = c.Request(ctx, p.Name, run)
-		}
-		switch {
-		case err == nil && s.Run == run:
+		s, err := c.Request(ctx, p.Name, run)
+		if err == nil {
 			return s.Recorded(), nil
-		case err != nil && !errors.Is(err, ErrNotFound):
+		} else if !errors.Is(err, ErrNotFound) {
 			return Recorded{}, err
 		}
 	}
