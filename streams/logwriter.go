@@ -30,6 +30,8 @@ type LogEntry struct {
 type LogWriter struct {
 	conn    *Conn
 	subject string
+	events  string // the run's, as a filter
+	run     string
 	attempt int
 	turn    chan struct{} // held by the one who stores
 
@@ -43,7 +45,10 @@ type LogWriter struct {
 
 // Logs makes a writer for the output of one attempt of a run.
 func (c *Conn) Logs(pool, deployment, run string, attempt int) *LogWriter {
-	return &LogWriter{conn: c, subject: logSubject(pool, deployment, run), attempt: attempt, turn: make(chan struct{}, 1)}
+	return &LogWriter{
+		conn: c, subject: logSubject(pool, deployment, run), events: runEventFilter(pool, deployment, run), run: run, attempt: attempt,
+		turn: make(chan struct{}, 1),
+	}
 }
 
 // logHeaderRoom is more than a line's headers take, in bytes.
@@ -228,9 +233,7 @@ func (l *LogWriter) stored(sequence uint64, position int64) {
 
 // recall asks what is stored. The caller has the turn.
 func (l *LogWriter) recall(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, recallTime)
-	defer cancel()
-	m, err := l.conn.leaderMsg(ctx, LogStream, msgGetRequest{LastFor: l.subject})
+	m, err := l.lastLine(ctx)
 	if errors.Is(err, ErrNotFound) {
 		l.stored(0, 0)
 		return nil
@@ -240,15 +243,50 @@ func (l *LogWriter) recall(ctx context.Context) error {
 	attempt, position := parseLine(m.Header.Get(HeaderLine))
 	switch {
 	case attempt == l.attempt:
-		l.stored(m.Sequence, position)
-	case attempt < l.attempt:
-		l.stored(m.Sequence, 0)
-	default:
-		l.mu.Lock()
-		l.over, l.waiting = true, nil
-		l.mu.Unlock()
+	case attempt > 0 && attempt < l.attempt:
+		position = 0
+	default: // a later attempt's, or somebody's who publishes to the log by hand
+		last, err := l.conn.last(ctx, l.events, l.run)
+		if err == nil && last.Attempt > l.attempt {
+			l.end()
+			return nil
+		} else if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if position, err = l.ownLast(ctx); err != nil {
+			return err
+		}
 	}
+	l.stored(m.Sequence, position)
 	return nil
+}
+
+func (l *LogWriter) lastLine(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, recallTime)
+	defer cancel()
+	return l.conn.leaderMsg(ctx, LogStream, msgGetRequest{LastFor: l.subject})
+}
+
+// ownLast reads the run's log backwards for the position of the attempt's last line, 0: it has none.
+func (l *LogWriter) ownLast(ctx context.Context) (position int64, err error) {
+	err = l.conn.newest(ctx, LogStream, l.subject, 1, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		attempt, at := parseLine(m.Headers().Get(HeaderLine))
+		switch {
+		case attempt == l.attempt:
+			position = at
+		case attempt <= 0 || attempt > l.attempt:
+			return nil
+		}
+		return errDone
+	})
+	return position, err
+}
+
+// end lets go of what is not stored: a later attempt has begun.
+func (l *LogWriter) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over, l.waiting = true, nil
 }
 
 // parseLine reads a [HeaderLine]. A line without one is of no attempt.

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 	"github.com/weir-run/weir/streams/streamstest"
 )
@@ -99,12 +100,60 @@ func TestLogWriter_laterAttemptShutsOutTheOneBefore(t *testing.T) {
 	if last, err := two.Last(t.Context()); err != nil || last != 0 {
 		t.Errorf("last of attempt 2 = %d, %v, want 0", last, err)
 	}
+	claimed := event("dev-1", schemas.Pending, "w2")
+	claimed.Attempt = 2
+	if _, err := c.Append(claimed, 0, "").Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	two.Write(streams.LogEntry{Stream: "stdout", Position: 1, Line: []byte("again")})
 	flush(t, two)
 	one.Write(entry(2))
 	flush(t, one)
 	if diff := cmp.Diff([]string{"line 1", "again"}, stored(t, c, "dev-1")); diff != "" {
 		t.Errorf("stored lines (-want +got):\n%s", diff)
+	}
+}
+
+// Somebody publishes a line to a run's log by hand, whatever its headers say: no line of the job's is lost or doubled.
+func TestLogWriter_goesOnAfterALineByHand(t *testing.T) {
+	for _, header := range []string{"", "no line", "1", "9.1", "2.7", "-1.3"} {
+		t.Run(header, func(t *testing.T) {
+			t.Parallel()
+			c := streamstest.Connect(t)
+			if _, err := c.Append(event("dev-1", schemas.Pending, "w1"), 0, "").Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			by := func(hand string) {
+				msg := nats.NewMsg("weir.log.dev.hello.dev-1")
+				msg.Data = []byte(hand)
+				if header != "" {
+					msg.Header.Set(streams.HeaderLine, header)
+				}
+				if _, err := c.JS.PublishMsg(t.Context(), msg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			by("before")
+			w := c.Logs("dev", "hello", "dev-1", 1)
+			w.Write(entry(1))
+			flush(t, w)
+			w.Write(entry(2))
+			by("between")
+			flush(t, w)
+			by("after")
+			again := c.Logs("dev", "hello", "dev-1", 1) // the worker was restarted
+			if last, err := again.Last(t.Context()); err != nil || last != 2 {
+				t.Errorf("last = %d, %v, want 2", last, err)
+			}
+			for n := 1; n <= 3; n++ {
+				again.Write(entry(n))
+			}
+			flush(t, again)
+			want := []string{"before", "line 1", "between", "line 2", "after", "line 3"}
+			if diff := cmp.Diff(want, stored(t, c, "dev-1")); diff != "" {
+				t.Errorf("stored lines (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
