@@ -32,9 +32,13 @@ type kept struct {
 	end  context.CancelFunc
 }
 
-// NewKeeper makes one. name is what its events say of who wrote them: one token.
+// keeperPrefix makes a name that no worker can have: what a worker of the keeper's name has would count as the keeper's own, and
+// that has nothing.
+const keeperPrefix = "server:"
+
+// NewKeeper makes one. name is the server's, such as its host's: its events say server:name of who wrote them.
 func NewKeeper(conn *streams.Conn, name string, types []runners.Type, log *slog.Logger) *Keeper {
-	return &Keeper{conn: conn, name: name, types: types, log: log, pools: map[string]*kept{}}
+	return &Keeper{conn: conn, name: keeperPrefix + name, types: types, log: log, pools: map[string]*kept{}}
 }
 
 // Run keeps until ctx ends.

@@ -57,6 +57,9 @@ func TestKeeper_expiresWhatNoWorkerTakes(t *testing.T) {
 		if got, want := states(events), []string{"failed 0 expired"}; !cmp.Equal(got, want) {
 			t.Errorf("run %s: got %v, want %v", run, got, want)
 		}
+		if by := events[0].Worker; !strings.HasPrefix(by, "server:server") || schemas.ValidName(by) {
+			t.Errorf("run %s: recorded by %q, want a name that no worker can have", run, by)
+		}
 		if late := events[0].Time.Sub(at); late > 5*time.Second {
 			t.Errorf("run %s was recorded as expired %s too late", run, late)
 		}

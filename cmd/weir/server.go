@@ -225,7 +225,7 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 func keep(conn *streams.Conn, log *slog.Logger) (end func()) {
 	host, _ := os.Hostname()
 	ctx, cancel := context.WithCancel(context.Background())
-	k := consumers.NewKeeper(conn, workerName(host, "server", 1), poolTypes, log)
+	k := consumers.NewKeeper(conn, hostName(host), poolTypes, log)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

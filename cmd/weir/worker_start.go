@@ -190,18 +190,11 @@ func lockState(base, pool, name string) (workerState, error) {
 
 // workerName is the name of the nth worker of a pool on a host: a valid one, whatever the host is called.
 func workerName(host, pool string, n int) string {
-	host, _, _ = strings.Cut(host, ".")
+	host = hostName(host)
 	suffix := "-" + pool
 	if n > 1 {
 		suffix += "-" + strconv.Itoa(n)
 	}
-	valid := func(s string) string {
-		if e, ok := errors.AsType[*schemas.NameError](schemas.CheckName("worker", s)); ok {
-			return e.Nearest
-		}
-		return s
-	}
-	host = dashOr(valid(dashOr(host, "worker")), "worker")
 	if room := schemas.MaxName - len(suffix); room < 1 {
 		suffix = suffix[len(suffix)-schemas.MaxName+1:]
 		host = host[:1]
@@ -209,6 +202,15 @@ func workerName(host, pool string, n int) string {
 		host = host[:room]
 	}
 	return host + suffix
+}
+
+// hostName is a valid name, whatever the host is called.
+func hostName(host string) string {
+	host, _, _ = strings.Cut(host, ".")
+	if e, ok := errors.AsType[*schemas.NameError](schemas.CheckName("host", host)); ok {
+		host = e.Nearest
+	}
+	return dashOr(host, "worker")
 }
 
 // stateHome is where workers keep their state: XDG's place for it.
