@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
+	"github.com/weir-run/weir/streams/streamstest"
 )
 
 // publish sends a request for hello as anybody may, with these headers.
@@ -177,5 +179,29 @@ func TestRun_whoseStatesAreRefusedIsADeadLetter(t *testing.T) {
 	b.empty(t)
 	if got := b.infra.started(); len(got) != 0 {
 		t.Errorf("got %v started", got)
+	}
+}
+
+// On three nodes a claim that loses is told so before the winner's event can be read.
+func TestRun_thatLosesARaceInAClusterIsNotRefused(t *testing.T) {
+	b := newBenchOn(t, streamstest.Cluster(t)[0], 3, 30*time.Second, ends(runners.Result{}))
+	b.worker(t, "w1", 20)
+	b.worker(t, "w2", 20)
+	const runs = 200
+	for i := range runs {
+		for range 2 {
+			m := &nats.Msg{Subject: streams.RunSubject("dev", "default", "hello"), Header: nats.Header{streams.HeaderRunID: {fmt.Sprintf("nightly_%d", i)}}}
+			if _, err := b.JS.PublishMsgAsync(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	<-b.JS.PublishAsyncComplete()
+	b.empty(t)
+	if dead := b.dead(t, 0); len(dead) > 0 {
+		t.Errorf("got %d dead letters, the newest: %+v", len(dead), dead[0])
+	}
+	if got := len(b.infra.started()); got != runs {
+		t.Errorf("got %d started, want %d", got, runs)
 	}
 }

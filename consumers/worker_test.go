@@ -35,12 +35,17 @@ type bench struct {
 
 func newBench(t *testing.T, ackWait time.Duration, script func(runners.Spec, *scripted)) *bench {
 	t.Helper()
-	s := streamstest.Server(t)
+	return newBenchOn(t, streamstest.Server(t), 1, ackWait, script)
+}
+
+// newBenchOn makes one on a server, or one of a cluster, with so many replicas of everything.
+func newBenchOn(t *testing.T, s *server.Server, replicas int, ackWait time.Duration, script func(runners.Spec, *scripted)) *bench {
+	t.Helper()
 	b := &bench{Conn: streamstest.Dial(t, s), server: s, infra: newInfrastructure(script), homes: t.TempDir()}
-	if err := b.Setup(t.Context(), 1); err != nil {
+	if err := b.Setup(t.Context(), replicas); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.CreatePool(t.Context(), schemas.Pool{Name: "dev", Type: "process", AckWait: schemas.Duration(ackWait)}); err != nil {
+	if _, err := b.CreatePool(t.Context(), schemas.Pool{Name: "dev", Type: "process", Replicas: replicas, AckWait: schemas.Duration(ackWait)}); err != nil {
 		t.Fatal(err)
 	}
 	b.deploy(t, schemas.Deployment{Name: "hello", Command: schemas.Command{"true"}})

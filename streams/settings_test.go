@@ -2,17 +2,11 @@ package streams_test
 
 import (
 	"errors"
-	"fmt"
-	"net"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 
 	"github.com/weir-run/weir/streams"
 	"github.com/weir-run/weir/streams/streamstest"
@@ -99,65 +93,8 @@ func TestSettings_refuseWhatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// clustered starts three servers that form a cluster and connects to the first.
-func clustered(t *testing.T) *streams.Conn {
-	t.Helper()
-	var routes []string
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		routes = append(routes, l.Addr().String())
-		l.Close()
-	}
-	var servers []*server.Server
-	for i, route := range routes {
-		_, port, _ := net.SplitHostPort(route)
-		number, _ := strconv.Atoi(port)
-		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true,
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: number}, Routes: server.RoutesFromStr("nats://" + strings.Join(routes, ",nats://")),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() {
-			s.Shutdown()
-			s.WaitForShutdown()
-		})
-		servers = append(servers, s)
-	}
-	for _, s := range servers {
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("a server of the cluster is not ready after 20 s")
-		}
-	}
-	led := func() bool {
-		return slices.ContainsFunc(servers, func(s *server.Server) bool {
-			return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers)
-		})
-	}
-	for limit := time.Now().Add(20 * time.Second); !led(); time.Sleep(10 * time.Millisecond) { // it tells nobody
-		if time.Now().After(limit) {
-			t.Fatal("the cluster has no leader after 20 s")
-		}
-	}
-	nc, err := nats.Connect(servers[0].ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	c, err := streams.Open(nc, "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestAdjust_givesSharedStreamsMoreReplicas(t *testing.T) {
-	c := clustered(t)
+	c := streamstest.Dial(t, streamstest.Cluster(t)[0])
 	if err := c.Setup(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
