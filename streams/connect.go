@@ -69,8 +69,8 @@ func (c *Conn) bucket(ctx context.Context, name string) (jetstream.KeyValue, err
 	return kv, nil
 }
 
-// Connect reaches NATS the way the nats CLI does: flag, environment, context, default. ctx bounds nothing but a patient
-// wait. The caller closes the connection.
+// Connect reaches NATS the way the nats CLI does: flag, environment, context, default. The end of ctx ends the attempt. The caller
+// closes the connection.
 func Connect(ctx context.Context, c Config) (*Conn, error) {
 	opts, err := c.options()
 	if err != nil {
@@ -84,15 +84,23 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 	)
 	if c.useContext() {
 		var settings natscontext.Settings
-		nc, settings, err = natscontext.Connect(c.Context, opts...)
+		nc, err = connectUntil(ctx, func() (nc *nats.Conn, err error) {
+			nc, settings, err = natscontext.Connect(c.Context, opts...)
+			return nc, err
+		})
+		if errors.Is(err, errConnectEnded) {
+			return nil, err
+		}
 		domain, prefix, url = cmp.Or(domain, settings.JSDomain), settings.JSAPIPrefix, cmp.Or(settings.URL, url)
 		if err != nil && nc == nil && settings.URL == "" && !errors.Is(err, nats.ErrNoServers) {
 			return nil, fmt.Errorf("%w: NATS context %q: %w", ErrUnavailable, cmp.Or(c.Context, "selected"), err)
 		}
 	} else {
-		nc, err = nats.Connect(url, opts...)
+		nc, err = connectUntil(ctx, func() (*nats.Conn, error) { return nats.Connect(url, opts...) })
 	}
-	if err != nil {
+	if errors.Is(err, errConnectEnded) {
+		return nil, err
+	} else if err != nil {
 		if err = unavailable(redact(url), err); !errors.Is(err, ErrUnavailable) { // an address that is none, a name that nobody knows, …
 			err = fmt.Errorf("%w: no connection to %s: %w; name another with --server", ErrUnavailable, redact(url), err)
 		}
@@ -115,6 +123,32 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 	}
 	return conn, nil
 }
+
+// connectUntil connects, which nats.go does not end with a context, until ctx ends. What comes of it later is closed.
+func connectUntil(ctx context.Context, connect func() (*nats.Conn, error)) (*nats.Conn, error) {
+	type answer struct {
+		nc  *nats.Conn
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		nc, err := connect()
+		answers <- answer{nc, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.nc, a.err
+	case <-ctx.Done():
+		go func() {
+			if a := <-answers; a.nc != nil {
+				a.nc.Close()
+			}
+		}()
+		return nil, fmt.Errorf("%w: %w", errConnectEnded, ctx.Err())
+	}
+}
+
+var errConnectEnded = errors.New("connect to NATS")
 
 // useContext tells whether a NATS context decides: one is named, or one is selected and nothing else says where to go.
 func (c Config) useContext() bool {

@@ -1,8 +1,10 @@
 package streams_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +111,25 @@ func TestConnect_takesWhatTheNATSCommandLineTakes(t *testing.T) {
 				t.Errorf("the error tells a password: %v", err)
 			}
 		})
+	}
+}
+
+func TestConnect_endsWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if c, err := silent.Accept(); err == nil { // and then says nothing
+			defer c.Close()
+			cancel()
+			<-t.Context().Done()
+		}
+	}()
+	if _, err := streams.Connect(ctx, streams.Config{Server: "nats://" + silent.Addr().String(), Timeout: time.Minute}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the end of the context", err)
 	}
 }
 

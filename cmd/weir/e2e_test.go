@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -569,5 +570,41 @@ func TestNATSCommand_startsAndWatchesRuns(t *testing.T) {
 	out, err = exec.CommandContext(t.Context(), nats, "-s", url, "req", "weir.run.development.nix.my-flow", "").CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err == nil && !strings.Contains(string(out), "No responders") || err != nil && !ok {
 		t.Errorf("a queue that does not exist: %v, %v\n%s", exit, err, out)
+	}
+}
+
+// Whenever it is told to end, also while it is just starting, that is what it was told.
+func TestUp_endsWellAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	for delay := range 8 {
+		dir := t.TempDir()
+		up := start(t, dir, "up", "--nats-listen", "127.0.0.1:0", "--http-listen", "off")
+		for { // its first trace: by then it hears signals
+			if _, err := os.Stat(filepath.Join(dir, ".weir")); err == nil {
+				break
+			}
+		}
+		time.Sleep(time.Duration(delay) * 20 * time.Millisecond) // a moment like any other
+		up.signal(t, syscall.SIGINT)
+		if code := up.exit(t); code != exitOK {
+			t.Errorf("told after %d ms: exit code %d\n%s", 20*delay, code, up.output())
+		}
+	}
+}
+
+func TestCommand_isInterruptedWhileItConnects(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	p := start(t, t.TempDir(), "--timeout", "1m", "-s", "nats://"+silent.Addr().String(), "worker", "ls")
+	if _, err := silent.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGINT)
+	if code := p.exit(t); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d\n%s", code, exitInterrupted, p.output())
 	}
 }

@@ -195,7 +195,7 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 		srv, conn, err = startServer(ctx, e, cfg.server, cfg.settings)
 	}
 	if err != nil {
-		return err
+		return unlessTold(ctx, err)
 	}
 	defer conn.Close()
 	f, err := serverFacts(srv, cfg)

@@ -71,11 +71,11 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 	}
 	srv, conn, err := startServer(drain, e, cfg.server, cfg.settings)
 	if err != nil {
-		return err
+		return unlessTold(drain, err)
 	}
 	defer func() {
 		conn.Close()
-		err = errors.Join(err, stopServer(srv))
+		err = errors.Join(unlessTold(drain, err), stopServer(srv))
 	}()
 	defer keep(conn, cfg.log)()
 	created, err := e.deployUp(drain, conn, project)
@@ -115,6 +115,14 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 	case <-srv.Done():
 		return errors.New("the embedded NATS server stopped by itself; its log lines above say why")
 	}
+}
+
+// unlessTold is err, unless it comes of the end that somebody asked for.
+func unlessTold(drain context.Context, err error) error {
+	if drain.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, errInterrupted)) {
+		return nil
+	}
+	return err
 }
 
 // projectOf loads the project file; nil where there is none and none was named.

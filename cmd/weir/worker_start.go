@@ -85,7 +85,7 @@ func serveWorker(drain, stop context.Context, e *env, cfg workerConfig) error {
 	settings.Name, settings.Patient, settings.Logger = "weir worker "+state.name, true, log
 	conn, err := streams.Connect(drain, settings)
 	if err != nil {
-		return err
+		return unlessTold(drain, err)
 	}
 	defer conn.Close()
 	w, err := consumers.New(conn, consumers.Config{
