@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
+	"github.com/weir-run/weir/streams/streamstest"
 )
 
 func TestWorker_refusesANameThatAnotherHas(t *testing.T) {
@@ -207,6 +209,19 @@ func TestWorker_ofTwoThatBeginAtOnceOneTakesRuns(t *testing.T) {
 		<-ended
 		if len(ready) > 0 {
 			t.Error("both said that they take runs")
+		}
+	}
+}
+
+// The record that says that a worker drains is on its way when the worker ends.
+func TestWorker_thatHasDrainedTakesItsRecordBack(t *testing.T) {
+	b := newBenchOn(t, streamstest.Cluster(t)[0], 3, 30*time.Second, nil)
+	for i := range 20 {
+		w := b.start(t, consumers.Config{Name: "w" + strconv.Itoa(i), Slots: 1})
+		w.drain()
+		b.ended(t, w)
+		if r, err := b.WorkerRecord(t.Context(), "dev", w.Name); err != nil || !r.TakenBack {
+			t.Errorf("worker %s: got record %+v, %v, want it taken back", w.Name, r.Worker, err)
 		}
 	}
 }

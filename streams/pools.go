@@ -27,13 +27,13 @@ func (c *Conn) CreatePool(ctx context.Context, p schemas.Pool) (schemas.Pool, er
 	if err := checkPool(p); err != nil {
 		return p, err
 	}
-	if _, _, err := get[schemas.Pool](ctx, c, ConfigBucket, poolKey+p.Name); err == nil {
+	if _, err := get[schemas.Pool](ctx, c, ConfigBucket, poolKey+p.Name); err == nil {
 		return p, fmt.Errorf("work pool %q: %w", p.Name, ErrExists)
-	} else if !errors.Is(err, jetstream.ErrKeyNotFound) {
+	} else if !errors.Is(err, ErrNotFound) {
 		return p, err
 	}
-	last, _, err := get[uint64](ctx, c, ConfigBucket, sequenceKey+p.Name)
-	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+	last, err := get[uint64](ctx, c, ConfigBucket, sequenceKey+p.Name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return p, err
 	}
 	if err := c.ensureStream(ctx, poolConfig(p, last+1)); err != nil {
@@ -115,8 +115,12 @@ func (c *Conn) ensureQueues(ctx context.Context, p schemas.Pool) error {
 
 // Pool returns a pool's record. The error names the pools there are.
 func (c *Conn) Pool(ctx context.Context, name string) (schemas.Pool, error) {
-	p, _, err := get[schemas.Pool](ctx, c, ConfigBucket, poolKey+name)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+	var p schemas.Pool
+	err := ErrNotFound
+	if schemas.ValidName(name) {
+		p, err = get[schemas.Pool](ctx, c, ConfigBucket, poolKey+name)
+	}
+	if errors.Is(err, ErrNotFound) {
 		names, err := c.names(ctx, poolKey)
 		if err != nil {
 			return p, err
@@ -162,11 +166,11 @@ func (c *Conn) PutDeployment(ctx context.Context, d schemas.Deployment) (schemas
 		return d, err
 	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	old, _, err := get[schemas.Deployment](ctx, c, ConfigBucket, deploymentKey+d.Name)
+	old, err := get[schemas.Deployment](ctx, c, ConfigBucket, deploymentKey+d.Name)
 	switch {
 	case err == nil:
 		d.Created = old.Created
-	case errors.Is(err, jetstream.ErrKeyNotFound):
+	case errors.Is(err, ErrNotFound):
 		d.Created = now
 	default:
 		return d, err
@@ -177,8 +181,12 @@ func (c *Conn) PutDeployment(ctx context.Context, d schemas.Deployment) (schemas
 
 // Deployment returns a deployment's record. The error names the nearest there is.
 func (c *Conn) Deployment(ctx context.Context, name string) (schemas.Deployment, error) {
-	d, _, err := get[schemas.Deployment](ctx, c, ConfigBucket, deploymentKey+name)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+	var d schemas.Deployment
+	err := ErrNotFound
+	if schemas.ValidName(name) {
+		d, err = get[schemas.Deployment](ctx, c, ConfigBucket, deploymentKey+name)
+	}
+	if errors.Is(err, ErrNotFound) {
 		names, err := c.names(ctx, deploymentKey)
 		if err != nil {
 			return d, err
@@ -301,21 +309,24 @@ func (c *Conn) QueueStatuses(ctx context.Context, p schemas.Pool) ([]QueueStatus
 	return out, nil
 }
 
-func get[T any](ctx context.Context, c *Conn, bucket, key string) (v T, revision uint64, err error) {
-	ctx, cancel := c.bound(ctx)
+// get reads a key from the bucket's leader: whoever has just been told that it was written finds it. [ErrNotFound]: it is not there.
+func get[T any](ctx context.Context, c *Conn, bucket, key string) (v T, err error) {
+	bounded, cancel := c.bound(ctx)
 	defer cancel()
-	kv, err := c.bucket(ctx, bucket)
+	if _, err := c.bucket(bounded, bucket); err != nil {
+		return v, err
+	}
+	m, err := c.leaderMsg(ctx, "KV_"+bucket, msgGetRequest{LastFor: keySubject(bucket, key)})
 	if err != nil {
-		return v, 0, err
+		return v, err
 	}
-	e, err := kv.Get(ctx, key)
-	if err != nil {
-		return v, 0, err
+	if m.Header.Get("KV-Operation") != "" {
+		return v, ErrNotFound // it was deleted
 	}
-	if err := json.Unmarshal(e.Value(), &v); err != nil {
-		return v, 0, fmt.Errorf("read %s of bucket %s: %w", strconv.Quote(key), bucket, err)
+	if err := json.Unmarshal(m.Data, &v); err != nil {
+		return v, fmt.Errorf("read %s of bucket %s: %w", strconv.Quote(key), bucket, err)
 	}
-	return v, e.Revision(), nil
+	return v, nil
 }
 
 func (c *Conn) put(ctx context.Context, bucket, key string, v any) error {

@@ -112,9 +112,10 @@ func logSubject(pool, deployment, run string) string {
 	return logPrefix + pool + "." + deployment + "." + run
 }
 
-func recordSubject(pool, worker string) string {
-	return "$KV." + WorkersBucket + "." + pool + "." + worker
-}
+// keySubject is where a key of a bucket is stored.
+func keySubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+func recordSubject(pool, worker string) string { return keySubject(WorkersBucket, pool+"."+worker) }
 
 func runKey(pool, deployment, run string) string { return pool + "." + deployment + "." + run }
 

@@ -43,26 +43,30 @@ func (c *Conn) PutWorker(ctx context.Context, w schemas.Worker, last uint64) (ui
 	return ack.Sequence, nil
 }
 
-// RemoveWorker takes back the record of a worker that has stopped as it should, unless another of that name has started
-// since.
+// RemoveWorker takes back the record of a worker that has stopped as it should, unless another of that name has started since. A
+// last record of its own, still on its way, does not bring it back.
 func (c *Conn) RemoveWorker(ctx context.Context, w schemas.Worker) error {
-	key := w.Pool + "." + w.Name
-	now, revision, err := get[schemas.Worker](ctx, c, WorkersBucket, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && now.Instance != w.Instance {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
 	kv, err := c.bucket(ctx, WorkersBucket)
 	if err != nil {
 		return err
 	}
-	if err := kv.Delete(ctx, key, jetstream.LastRevision(revision)); err != nil && !overtaken(err) {
-		return fmt.Errorf("remove the record of worker %s: %w", w.Name, err)
+	for {
+		now, err := c.WorkerRecord(ctx, w.Pool, w.Name)
+		if err != nil {
+			return err
+		}
+		if now.Instance != w.Instance {
+			return nil
+		}
+		bounded, cancel := c.bound(ctx)
+		err = kv.Delete(bounded, w.Pool+"."+w.Name, jetstream.LastRevision(now.Sequence))
+		cancel()
+		if err == nil {
+			return nil
+		} else if !overtaken(err) || ctx.Err() != nil {
+			return fmt.Errorf("remove the record of worker %s: %w", w.Name, err)
+		}
 	}
-	return nil
 }
 
 // Workers returns the workers of a pool, or of all when pool is empty, by name. One that stopped without a word is offline,
