@@ -196,6 +196,29 @@ func (c *Conn) Deployment(ctx context.Context, name string) (schemas.Deployment,
 	return d, err
 }
 
+// DeploymentNow returns a deployment's record and revision as the bucket's leader has them at this moment. record is nil where the
+// revision is known.
+func (c *Conn) DeploymentNow(ctx context.Context, name string, known uint64) (record *schemas.Deployment, revision uint64, err error) {
+	if err := schemas.CheckName("deployment", name); err != nil {
+		return nil, 0, err
+	}
+	m, err := c.leaderMsg(ctx, "KV_"+ConfigBucket, msgGetRequest{LastFor: "$KV." + ConfigBucket + "." + deploymentKey + name})
+	switch {
+	case errors.Is(err, ErrNotFound) || err == nil && m.Header.Get("KV-Operation") != "":
+		d, err := c.Deployment(ctx, name) // which names those there are
+		return &d, 0, err
+	case err != nil:
+		return nil, 0, fmt.Errorf("read deployment %s: %w", name, err)
+	case m.Sequence == known:
+		return nil, known, nil
+	}
+	record = new(schemas.Deployment)
+	if err := json.Unmarshal(m.Data, record); err != nil {
+		return nil, 0, fmt.Errorf("read deployment %s: %w", name, err)
+	}
+	return record, m.Sequence, nil
+}
+
 // Deployments returns every deployment, by name.
 func (c *Conn) Deployments(ctx context.Context) ([]schemas.Deployment, error) {
 	return list[schemas.Deployment](ctx, c, deploymentKey)
@@ -215,6 +238,7 @@ type ConfigChange struct {
 	Deployment string              // the deployment that changed, or empty
 	PoolRecord *schemas.Pool       // nil: deleted
 	Record     *schemas.Deployment // nil: deleted
+	Revision   uint64              // of the change in the bucket
 }
 
 // WatchConfig calls apply for every pool and deployment there is, then, until ctx ends, for each change. ready is closed
@@ -252,14 +276,14 @@ func (c *Conn) WatchConfig(ctx context.Context, ready chan<- struct{}, apply fun
 func configChange(e jetstream.KeyValueEntry) (ConfigChange, bool) {
 	gone := e.Operation() != jetstream.KeyValuePut
 	if name, ok := strings.CutPrefix(e.Key(), poolKey); ok {
-		ch := ConfigChange{Pool: name}
+		ch := ConfigChange{Pool: name, Revision: e.Revision()}
 		if p := new(schemas.Pool); !gone && json.Unmarshal(e.Value(), p) == nil {
 			ch.PoolRecord = p
 		}
 		return ch, true
 	}
 	if name, ok := strings.CutPrefix(e.Key(), deploymentKey); ok {
-		ch := ConfigChange{Deployment: name}
+		ch := ConfigChange{Deployment: name, Revision: e.Revision()}
 		if d := new(schemas.Deployment); !gone && json.Unmarshal(e.Value(), d) == nil {
 			ch.Record = d
 		}
