@@ -69,7 +69,7 @@ func (w *Worker) accept(ctx context.Context, d delivery) (job, error) {
 	if err != nil {
 		return job{}, rejectf("%s", err)
 	}
-	deployment, err := w.config.deployment(ctx, w.conn, d.Deployment)
+	deployment, err := w.config.deployment(ctx, w.conn, d.Delivery)
 	if errors.Is(err, streams.ErrNotFound) {
 		return job{}, rejectf("%s", err)
 	} else if err != nil {

@@ -25,10 +25,11 @@ type config struct {
 	poolGone    bool                // under mu
 }
 
-// deployed is a deployment as it was recorded with that revision.
+// deployed is a deployment as it was recorded with that revision, which was the current one when the pool's stream had so many requests.
 type deployed struct {
 	*prepared
 	revision uint64
+	upTo     uint64 // sequence of a request
 }
 
 func newConfig(kind runners.Type, pool schemas.Pool) (*config, error) {
@@ -52,26 +53,32 @@ func (c *config) current() (schemas.Pool, bool, <-chan struct{}) {
 	return c.pool, !c.poolGone, c.changed
 }
 
-// deployment returns a deployment as it is recorded at this moment. A request may be faster than the watch: a run that is requested
-// once weir deploy has returned is of what was deployed. So NATS is asked, for every run (0.1 ms); only the work is saved.
-func (c *config) deployment(ctx context.Context, conn *streams.Conn, name string) (*prepared, error) {
+// deployment returns the deployment of a request, as it was recorded when that was stored, or later. A request may be faster than the
+// watch: a run that is requested once weir deploy has returned is of what was deployed. So NATS is asked (0.1 ms), once for all that
+// waits in the pool at that moment.
+func (c *config) deployment(ctx context.Context, conn *streams.Conn, request *streams.Delivery) (*prepared, error) {
+	name := request.Deployment
 	c.mu.Lock()
 	d, r := c.deployments[name], c.render
 	c.mu.Unlock()
+	if request.Sequence <= d.upTo {
+		return d.prepared, nil
+	}
 	record, revision, err := conn.DeploymentNow(ctx, name, d.revision)
 	if err != nil {
 		return nil, err
 	}
-	if record == nil {
-		return d.prepared, nil
+	if record != nil {
+		d = deployed{prepare(r, *record), revision, 0}
 	}
-	p := prepare(r, *record)
+	d.upTo = max(d.upTo, request.Horizon)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.render == r && c.deployments[name].revision < revision {
-		c.deployments[name] = deployed{p, revision}
+	if now := c.deployments[name]; c.render == r && now.revision <= d.revision {
+		d.upTo = max(d.upTo, now.upTo)
+		c.deployments[name] = d
 	}
-	return p, nil
+	return d.prepared, nil
 }
 
 // apply takes one change of the watch.
@@ -83,7 +90,7 @@ func (c *config) apply(ch streams.ConfigChange) {
 	case ch.Deployment != "" && ch.Record == nil:
 		delete(c.deployments, ch.Deployment)
 	case ch.Deployment != "":
-		c.deployments[ch.Deployment] = deployed{prepare(c.render, *ch.Record), ch.Revision}
+		c.deployments[ch.Deployment] = deployed{prepare(c.render, *ch.Record), ch.Revision, c.deployments[ch.Deployment].upTo}
 	case ch.Pool == c.pool.Name:
 		c.applyPool(ch.PoolRecord)
 	}
@@ -97,7 +104,7 @@ func (c *config) applyPool(p *schemas.Pool) {
 		if r, err := runners.NewRenderer(c.kind, p.BaseJobTemplate); err == nil {
 			c.render = r
 			for name, d := range c.deployments {
-				c.deployments[name] = deployed{prepare(r, d.record), d.revision}
+				c.deployments[name] = deployed{prepare(r, d.record), d.revision, d.upTo}
 			}
 		}
 	}

@@ -114,7 +114,11 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	if h.event.State == schemas.Cancelling {
 		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker and its execution are gone"}
 	}
-	o = o.next(w.retries(ctx, d), h.attempt, h.event.Crashes, time.Now())
+	retries, err := w.retries(ctx, d)
+	if err != nil {
+		return h, err
+	}
+	o = o.next(retries, h.attempt, h.event.Crashes, time.Now())
 	if o.state != schemas.Retrying || o.crashes == h.event.Crashes || w.runner == nil {
 		return history{settled: true}, w.conclude(ctx, d, h, o)
 	}
@@ -167,12 +171,12 @@ func (w *Worker) leftOf(name string, record streams.WorkerRecord) time.Duration 
 func (w *Worker) leaseTime() time.Duration { return w.ackWait()*2/3 + leaseMargin }
 
 // retries are those of the run's request, where it is still one that would be accepted.
-func (w *Worker) retries(ctx context.Context, d delivery) *schemas.Retries {
+func (w *Worker) retries(ctx context.Context, d delivery) (*schemas.Retries, error) {
 	job, err := w.accept(ctx, d)
-	if err != nil {
-		return nil
+	if _, invalid := errors.AsType[*rejection](err); invalid {
+		return nil, nil
 	}
-	return job.retries
+	return job.retries, err
 }
 
 // resume holds an execution that a lost worker left: the attempt goes on under a new owner, whose first event shuts the old

@@ -202,7 +202,7 @@ func (c *Conn) DeploymentNow(ctx context.Context, name string, known uint64) (re
 	if err := schemas.CheckName("deployment", name); err != nil {
 		return nil, 0, err
 	}
-	m, err := c.leaderMsg(ctx, "KV_"+ConfigBucket, msgGetRequest{LastFor: "$KV." + ConfigBucket + "." + deploymentKey + name})
+	m, err := c.leaderMsg(ctx, "KV_"+ConfigBucket, msgGetRequest{LastFor: keySubject(ConfigBucket, deploymentKey+name)})
 	switch {
 	case errors.Is(err, ErrNotFound) || err == nil && m.Header.Get("KV-Operation") != "":
 		d, err := c.Deployment(ctx, name) // which names those there are

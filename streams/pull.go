@@ -36,6 +36,7 @@ type Delivery struct {
 	Run                     string    // the run's ID: from the request's header or its schedule's, or made of pool and sequence
 	Named                   bool      // another request may name the same run: its ID is not made of the sequence
 	Sequence                uint64    // of the request in the pool's stream
+	Horizon                 uint64    // of a request that the stream had reached when this one was delivered: this one, or a later one
 	Deliveries              uint64    // how often it has been delivered, this time included
 	Attempt                 int       // the attempt that it asks for, from 1
 	Requested               time.Time // when the run was requested: when this message was stored, or the run's first
@@ -337,7 +338,11 @@ func (p *Puller) delivery(m *nats.Msg) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.conn.delivery(m, meta.Sequence.Stream, meta.NumDelivered, meta.Timestamp.UTC())
+	d, err := p.conn.delivery(m, meta.Sequence.Stream, meta.NumDelivered, meta.Timestamp.UTC())
+	if err == nil {
+		d.Horizon += meta.NumPending // so many more of its queue wait, each with a sequence of its own
+	}
+	return d, err
 }
 
 // delivery reads a request: the message with that sequence in its pool's stream, stored at that time.
@@ -348,7 +353,7 @@ func (c *Conn) delivery(m *nats.Msg, sequence, deliveries uint64, stored time.Ti
 	}
 	d := &Delivery{
 		conn: c, msg: m, Pool: pool, Queue: queue, Deployment: deployment,
-		Sequence: sequence, Deliveries: deliveries, Received: time.Now(), Body: m.Data, Trace: m.Header.Get(HeaderTrace),
+		Sequence: sequence, Horizon: sequence, Deliveries: deliveries, Received: time.Now(), Body: m.Data, Trace: m.Header.Get(HeaderTrace),
 	}
 	d.Run, d.Named = requestedRun(pool, sequence, m.Header)
 	d.Attempt, d.Requested = requestedAttempt(m.Header, stored)
