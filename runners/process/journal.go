@@ -17,6 +17,8 @@ type journal struct {
 	buf  []byte
 	size int64
 	live int64 // bytes of endings that are not forgotten
+
+	retry int64 // clock reading at which to rewrite it, since it lacks what could not be written; 0: it lacks nothing
 }
 
 const (
@@ -25,6 +27,8 @@ const (
 	journalForget = kindForget
 	// journalSlack is how many bytes of forgotten endings a journal may hold before it is rewritten.
 	journalSlack = 1 << 20
+	// journalRetry is how long after a write that failed, as on a full disk, the journal is rewritten.
+	journalRetry = time.Second
 )
 
 // kept is an ending read back from the journal.
@@ -79,9 +83,10 @@ func readJournal(b []byte) []kept {
 	return slices.DeleteFunc(list, func(k kept) bool { return k.name == "" })
 }
 
-// rewrite replaces the journal by what fill appends.
+// rewrite replaces the journal by what fill appends, which is all that is to be kept.
 func (j *journal) rewrite(fill func([]byte) []byte) error {
 	b := fill(nil)
+	j.retry = clock() + int64(journalRetry)
 	next := j.path + ".next"
 	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -92,10 +97,11 @@ func (j *journal) rewrite(fill func([]byte) []byte) error {
 	}
 	if err != nil {
 		f.Close()
+		os.Remove(next) // it takes room where there may be none
 		return fmt.Errorf("write endings: %w", err)
 	}
 	j.close()
-	j.file, j.size, j.live = f, int64(len(b)), int64(len(b))
+	j.file, j.size, j.live, j.buf, j.retry = f, int64(len(b)), int64(len(b)), j.buf[:0], 0
 	return nil
 }
 
@@ -112,22 +118,31 @@ func (j *journal) forget(name string, size int) {
 	j.live -= int64(size)
 }
 
-// flush writes what was noted since the last flush.
+// flush writes what was noted since the last flush. What cannot be written is left to the next rewrite, and no part of it stays: a
+// frame behind a torn one could not be read.
 func (j *journal) flush() error {
 	if len(j.buf) == 0 {
 		return nil
 	}
-	n, err := j.file.Write(j.buf)
-	j.size += int64(n)
+	n, err := j.file.WriteAt(j.buf, j.size)
 	j.buf = j.buf[:0]
 	if err != nil {
-		return fmt.Errorf("write endings: %w", err)
+		if j.retry == 0 {
+			j.retry = clock() + int64(journalRetry)
+		}
+		return fmt.Errorf("write endings: %w", errors.Join(err, j.file.Truncate(j.size)))
 	}
+	j.size += int64(n)
 	return nil
 }
 
-// slack tells whether the journal should be rewritten.
-func (j *journal) slack() bool { return j.size-j.live > journalSlack+j.live }
+// stale tells whether the journal should be rewritten: most of it is forgotten, or it lacks something.
+func (j *journal) stale(now int64) bool {
+	if j.retry != 0 {
+		return now >= j.retry
+	}
+	return j.size-j.live > journalSlack+j.live
+}
 
 func (j *journal) close() {
 	if j.file != nil {

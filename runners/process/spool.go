@@ -93,7 +93,8 @@ func (s *spool) write(block []byte) error {
 		s.made = true
 	}
 	if _, err := s.file.WriteAt(block, spoolHead+s.size); err != nil {
-		return fmt.Errorf("keep output: %w", err)
+		// A part of it would be taken for output by the next supervisor.
+		return fmt.Errorf("keep output: %w", errors.Join(err, s.file.Truncate(spoolHead+s.size)))
 	}
 	s.size += int64(len(block))
 	return nil

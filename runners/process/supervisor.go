@@ -224,9 +224,7 @@ func (s *supervisor) run(ctx context.Context) error {
 			s.handle(e)
 		}
 		s.tick()
-		if err := s.flush(); err != nil {
-			return err
-		}
+		s.flush()
 		if ctx.Err() != nil || s.done() {
 			return nil
 		}
@@ -256,19 +254,28 @@ func (s *supervisor) handle(e unix.EpollEvent) {
 }
 
 // flush writes what this round made: the endings to disk, then everything to the worker.
-func (s *supervisor) flush() error {
-	if err := s.journal.flush(); err != nil {
-		s.log.Error("endings are not on disk", "err", err)
-	}
-	if s.journal.slack() {
-		if err := s.rewriteJournal(); err != nil {
-			s.log.Error("endings are not on disk", "err", err)
-		}
-	}
+func (s *supervisor) flush() {
+	s.keepEndings()
 	for _, p := range s.peers {
 		p.flush(s)
 	}
-	return nil
+}
+
+// keepEndings brings the endings of this round to disk, and those for which there was no room when their round came. It says once that
+// there is none.
+func (s *supervisor) keepEndings() {
+	lacking := s.journal.retry != 0
+	err := s.journal.flush()
+	if s.journal.stale(clock()) {
+		err = s.rewriteJournal()
+	}
+	s.soon(s.journal.retry)
+	switch {
+	case err != nil && !lacking:
+		s.log.Error("endings are not on disk: tried again every second", "err", err)
+	case lacking && s.journal.retry == 0:
+		s.log.Info("endings are on disk again")
+	}
 }
 
 func (s *supervisor) rewriteJournal() error {
@@ -292,7 +299,7 @@ func (s *supervisor) rewriteJournal() error {
 
 // done tells whether nothing is left to do here.
 func (s *supervisor) done() bool {
-	if len(s.peers) > 0 || s.live > 0 {
+	if len(s.peers) > 0 || s.live > 0 || s.journal.retry != 0 && !s.leaving {
 		s.idle = time.Now()
 		return false
 	}
