@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-run/weir/runners"
 )
@@ -27,6 +28,8 @@ func TestMain(m *testing.M) {
 			err = Supervise(context.Background(), os.Args[2])
 		case "worker":
 			err = playWorker(os.Args[2:])
+		case "hider":
+			err = playHider()
 		default:
 			goleak.VerifyTestMain(m)
 		}
@@ -85,6 +88,16 @@ func playWorker(args []string) error {
 		return err
 	}
 	return out.Flush(context.Background())
+}
+
+// playHider is a process that hides its environment, as ssh-agent does. It tells when it has.
+func playHider() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	fmt.Println("hidden")
+	time.Sleep(time.Minute)
+	return nil
 }
 
 // teller stores lines by telling them with their positions on standard output.

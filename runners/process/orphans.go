@@ -17,7 +17,13 @@ type orphans struct {
 	any  bool // some were alive at the last look
 	next int64
 	buf  [4096]byte
+
+	between map[int]int64 // since which clock reading a process is [orphans.becoming]
 }
+
+// becomingFor is how long a process may be between two programs. That takes milliseconds, and on a machine under load more; one that
+// is stuck there must not hold up every job that ends.
+const becomingFor = time.Second
 
 // adoptOrphans makes this process their subreaper. The jobs themselves must be forked by another thread than the first.
 func adoptOrphans() orphans {
@@ -26,7 +32,7 @@ func adoptOrphans() orphans {
 	if err != nil || unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
 		return orphans{fd: -1} // they go to process 1; jobs are still ended by group
 	}
-	return orphans{fd: fd}
+	return orphans{fd: fd, between: map[int]int64{}}
 }
 
 // kill kills those whose environment has the variable mark, reaps those that have ended, and returns how many with mark are
@@ -58,6 +64,7 @@ func (o *orphans) pass(mark string) (left int, reaped bool) {
 		}
 		if got, _ := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == pid {
 			reaped = true
+			delete(o.between, pid)
 			continue
 		}
 		o.any = true
@@ -66,7 +73,7 @@ func (o *orphans) pass(mark string) (left int, reaped bool) {
 		case hasVariable(pid, func(v []byte) bool { return string(v) == mark }):
 			_ = unix.Kill(pid, unix.SIGKILL) // ours and not reaped: the number is its own
 			left++
-		case becoming(pid):
+		case o.becoming(pid):
 			left++ // looked at again, when it has an environment
 		}
 	}
@@ -80,9 +87,29 @@ func (o *orphans) reap(now int64) {
 }
 
 // becoming tells whether a process is between two programs: it has given up the environment of the one and not got that of the
-// other yet (the kernel sets env_end last). Whose it is cannot be told in that moment.
-func becoming(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// other yet. Whose it is cannot be told in that moment. It is asked of orphans only, whose numbers are their own until they are reaped.
+func (o *orphans) becoming(pid int) bool {
+	if !betweenPrograms(pid) {
+		delete(o.between, pid)
+		return false
+	}
+	now := clock()
+	if o.between[pid] == 0 {
+		o.between[pid] = now
+	}
+	return now-o.between[pid] < int64(becomingFor)
+}
+
+// betweenPrograms tells it by the end of the environment, which the kernel sets last. A process that hides its environment, as
+// ssh-agent and all that is setuid do, shows the same, and its environment cannot be opened.
+func betweenPrograms(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid)
+	fd, err := unix.Open(dir+"/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return false
 	}
