@@ -72,10 +72,12 @@ func (s *supervisor) expire(now int64) {
 func (s *supervisor) enforce(j *job, now int64) {
 	if j.lease != 0 && now >= j.lease {
 		j.lease, j.lost = 0, !j.exited
+		s.trace(j)
 		j.signal(unix.SIGKILL)
 	}
 	if j.kill != 0 && now >= j.kill {
 		j.kill = 0
+		s.trace(j)
 		j.signal(unix.SIGKILL)
 	}
 }

@@ -2,7 +2,9 @@ package process
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"time"
@@ -11,14 +13,17 @@ import (
 )
 
 // orphans are the processes whose parents, jobs or their descendants, have ended: the supervisor is their subreaper, so they
-// become its children. One that left its job's process group is known by its environment, and killed when the job has ended.
+// become its children. One that left its job's process group is killed when that job has ended. Whose it is, [origin] tells.
 type orphans struct {
-	fd   int  // /proc/…/children of the thread that adopts; -1: this kernel does not have it
-	any  bool // some were alive at the last look
-	next int64
-	buf  [4096]byte
+	fd     int // /proc/…/children of the thread that adopts; -1: this kernel does not have it
+	jobs   map[string]*job
+	marker string // what the environment of every job begins with; the job's name follows
+	log    *slog.Logger
 
-	between map[int]int64 // since which clock reading a process is [orphans.becoming]
+	any   bool // some were alive at the last look
+	next  int64
+	buf   [4096]byte
+	known map[int]*origin // of orphans, and of descendants that were traced
 }
 
 // becomingFor is how long a process may be between two programs. That takes milliseconds, and on a machine under load more; one that
@@ -26,23 +31,25 @@ type orphans struct {
 const becomingFor = time.Second
 
 // adoptOrphans makes this process their subreaper. The jobs themselves must be forked by another thread than the first.
-func adoptOrphans() orphans {
+func adoptOrphans(jobs map[string]*job, marker string, log *slog.Logger) *orphans {
+	o := &orphans{jobs: jobs, marker: marker, log: log, known: map[int]*origin{}}
 	pid := os.Getpid()
-	fd, err := unix.Open(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	var err error
+	o.fd, err = unix.Open(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil || unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != nil {
-		return orphans{fd: -1} // they go to process 1; jobs are still ended by group
+		o.fd = -1 // they go to process 1; jobs are still ended by group
 	}
-	return orphans{fd: fd, between: map[int]int64{}}
+	return o
 }
 
-// kill kills those whose environment has the variable mark, reaps those that have ended, and returns how many with mark are
-// left. At most some 500 are looked at in one call; the rest come up as those go.
-func (o *orphans) kill(mark string) (left int) {
+// end kills those that no job is left for, reaps those that have ended, and returns how many are left that j, which has ended, must
+// wait for. At most some 500 are looked at in one call; the rest come up as those go.
+func (o *orphans) end(j *job) (left int) {
 	if o.fd < 0 {
 		return 0
 	}
 	for {
-		left, reaped := o.pass(mark)
+		left, reaped := o.pass(j)
 		if !reaped {
 			return left
 		}
@@ -51,7 +58,7 @@ func (o *orphans) kill(mark string) (left int) {
 
 // pass is one look. What a process leaves that ends during it becomes an orphan too, and is not in the list that was read: after one that
 // reaped another is needed.
-func (o *orphans) pass(mark string) (left int, reaped bool) {
+func (o *orphans) pass(j *job) (left int, reaped bool) {
 	n, err := unix.Pread(o.fd, o.buf[:], 0)
 	o.any = false
 	if err != nil || n == 0 {
@@ -64,70 +71,52 @@ func (o *orphans) pass(mark string) (left int, reaped bool) {
 		}
 		if got, _ := unix.Wait4(pid, nil, unix.WNOHANG, nil); got == pid {
 			reaped = true
-			delete(o.between, pid)
+			delete(o.known, pid)
 			continue
 		}
 		o.any = true
+		p := o.look(pid)
 		switch {
-		case mark == "":
-		case hasVariable(pid, func(v []byte) bool { return string(v) == mark }):
-			_ = unix.Kill(pid, unix.SIGKILL) // ours and not reaped: the number is its own
+		case o.kept(p):
+			if p.between != 0 && clock()-p.between < int64(becomingFor) {
+				left++ // looked at again, when it has an environment
+			}
+		case o.kill(pid, p, j):
 			left++
-		case o.becoming(pid):
-			left++ // looked at again, when it has an environment
 		}
 	}
 	return left, reaped
 }
 
+// kill kills one that no job is left for, and tells whether j must wait until it has ended. One whose job is not known counts as that of the
+// job at whose end it was found to be nobody else's, so that it is waited for once.
+func (o *orphans) kill(pid int, p *origin, j *job) bool {
+	if p.job == "" && j != nil {
+		p.job = j.name
+	}
+	o.trace(pid, p.job)
+	// Ours and not reaped: the number is its own.
+	if err := unix.Kill(pid, unix.SIGKILL); errors.Is(err, unix.EPERM) {
+		if !p.spared {
+			p.spared = true
+			o.log.Warn("a process that a job has left belongs to another user and lives on", "pid", pid, "execution", p.job)
+		}
+		return false
+	}
+	return j != nil && p.job == j.name
+}
+
 // reap reaps those that have ended by themselves.
 func (o *orphans) reap(now int64) {
-	o.kill("")
+	o.end(nil)
 	o.next = now + int64(time.Second)
 }
 
-// becoming tells whether a process is between two programs: it has given up the environment of the one and not got that of the
-// other yet. Whose it is cannot be told in that moment. It is asked of orphans only, whose numbers are their own until they are reaped.
-func (o *orphans) becoming(pid int) bool {
-	if !betweenPrograms(pid) {
-		delete(o.between, pid)
-		return false
-	}
-	now := clock()
-	if o.between[pid] == 0 {
-		o.between[pid] = now
-	}
-	return now-o.between[pid] < int64(becomingFor)
-}
-
-// betweenPrograms tells it by the end of the environment, which the kernel sets last. A process that hides its environment, as
-// ssh-agent and all that is setuid do, shows the same, and its environment cannot be opened.
-func betweenPrograms(pid int) bool {
-	dir := "/proc/" + strconv.Itoa(pid)
-	fd, err := unix.Open(dir+"/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return false
-	}
-	const state, envEnd = 3, 51 // fields of proc(5), which counts from 1; the second is the name, in parentheses
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	return len(fields) > envEnd-state && string(fields[0]) != "Z" && string(fields[envEnd-state]) == "0"
-}
-
-// hasVariable tells whether the environment that the process was started with has a variable (name=value) that match likes.
-func hasVariable(pid int, match func([]byte) bool) bool {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if err != nil {
-		return false
-	}
-	for v := range bytes.SplitSeq(env, []byte{0}) {
-		if match(v) {
-			return true
+// forget drops what was traced from a job that is over and has not become an orphan.
+func (o *orphans) forget(name string) {
+	for pid, p := range o.known {
+		if p.job == name && !p.adopted {
+			delete(o.known, pid)
 		}
 	}
-	return false
 }

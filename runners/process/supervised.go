@@ -154,6 +154,7 @@ func (s *supervisor) stop(j *job, grace time.Duration) {
 		return
 	}
 	if grace > 0 {
+		s.trace(j)
 		j.signal(unix.SIGTERM)
 		j.signal(unix.SIGCONT) // a job that was suspended hears the first only now
 	}
@@ -224,11 +225,20 @@ func (s *supervisor) output(j *job, block []byte) {
 	}
 }
 
+// trace notes which processes are the job's, before a signal ends those that connect them.
+func (s *supervisor) trace(j *job) {
+	if !j.exited && j.pid > 0 {
+		s.orphans.trace(j.pid, j.name)
+	}
+}
+
 // exited reaps the process and ends what is left of its group.
 func (s *supervisor) exited(j *job) {
 	if j.exited {
 		return
 	}
+	j.exited = true
+	s.orphans.end(j) // those that have left its group, while the members that started them live
 	// While it is a zombie its number is its own: whatever is in its group now is its own too.
 	_ = unix.Kill(-j.pid, unix.SIGKILL)
 	var ws unix.WaitStatus
@@ -242,7 +252,6 @@ func (s *supervisor) exited(j *job) {
 	j.pidfd = -1
 	e := endingOf(syscall.WaitStatus(ws))
 	j.end.code, j.end.signal, j.end.ended = e.code, e.signal, time.Now().UnixNano()
-	j.exited = true
 	s.settle(j)
 }
 
@@ -266,7 +275,7 @@ func (s *supervisor) settle(j *job) {
 
 // gone tells whether no process of the job is left: none in its group, none that left it and was adopted.
 func (s *supervisor) gone(j *job) bool {
-	left := s.orphans.kill(s.marker + j.name) // also reaps those of the group
+	left := s.orphans.end(j) // also reaps those of the group
 	return unix.Kill(-j.pid, 0) == unix.ESRCH && left == 0
 }
 
@@ -299,6 +308,7 @@ func (s *supervisor) finish(j *job) {
 	j.group.remove()
 	j.ended = true
 	s.live--
+	s.orphans.forget(j.name)
 	if j.forgot {
 		s.drop(j)
 		return

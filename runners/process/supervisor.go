@@ -58,7 +58,7 @@ type supervisor struct {
 	peers    []*peer
 	journal  *journal
 	folders  *folders
-	orphans  orphans
+	orphans  *orphans
 	cgroups  *cgroups
 	null     int // /dev/null
 	number   int64
@@ -154,7 +154,7 @@ func newSupervisor(dir string) (s *supervisor, err error) {
 		return s, err
 	}
 	s.forks = newForks(s.poll.ring)
-	s.orphans = adoptOrphans()
+	s.orphans = adoptOrphans(s.jobs, s.marker, s.log)
 	s.cgroups = newCgroups(s.marker, s.log)
 	if s.listener, err = listen(dir); err != nil {
 		return s, err

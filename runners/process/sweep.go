@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -20,9 +19,9 @@ func marker(dir string) string {
 }
 
 // sweep kills what the jobs of a supervisor that was killed have left. Its jobs died with it; what they had started did not.
-func sweep(mark string) error {
+func sweep(marker string) error {
 	for deadline := time.Now().Add(goneWithin); ; {
-		left, err := sweepOnce([]byte(mark))
+		left, err := sweepOnce(marker)
 		if err != nil {
 			return fmt.Errorf("look for leftover processes: %w", err)
 		}
@@ -42,7 +41,7 @@ func sweep(mark string) error {
 
 // sweepOnce kills every marked process and returns their pidfds. A pidfd names the process that was looked at, and no
 // later one of the same number.
-func sweepOnce(mark []byte) (killed []int, err error) {
+func sweepOnce(marker string) (killed []int, err error) {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -52,17 +51,20 @@ func sweepOnce(mark []byte) (killed []int, err error) {
 	if err != nil {
 		return nil, err
 	}
-	marked := func(v []byte) bool { return bytes.HasPrefix(v, mark) }
+	marked := func(pid int) bool {
+		name, _ := markOf(pid, marker)
+		return name != ""
+	}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err != nil || !hasVariable(pid, marked) {
+		if err != nil || !marked(pid) {
 			continue
 		}
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			continue
 		}
-		if !hasVariable(pid, marked) || unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
+		if !marked(pid) || unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
 			unix.Close(fd)
 			continue
 		}
