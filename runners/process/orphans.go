@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,7 +23,7 @@ type orphans struct {
 
 	any   bool // some were alive at the last look
 	next  int64
-	buf   [4096]byte
+	buf   []byte          // reused by list
 	known map[int]*origin // of orphans, and of descendants that were traced
 }
 
@@ -43,7 +44,7 @@ func adoptOrphans(jobs map[string]*job, marker string, log *slog.Logger) *orphan
 }
 
 // end kills those that no job is left for, reaps those that have ended, and returns how many are left that j, which has ended, must
-// wait for. At most some 500 are looked at in one call; the rest come up as those go.
+// wait for.
 func (o *orphans) end(j *job) (left int) {
 	if o.fd < 0 {
 		return 0
@@ -59,12 +60,8 @@ func (o *orphans) end(j *job) (left int) {
 // pass is one look. What a process leaves that ends during it becomes an orphan too, and is not in the list that was read: after one that
 // reaped another is needed.
 func (o *orphans) pass(j *job) (left int, reaped bool) {
-	n, err := unix.Pread(o.fd, o.buf[:], 0)
 	o.any = false
-	if err != nil || n == 0 {
-		return 0, false
-	}
-	for _, word := range bytes.Fields(o.buf[:n]) {
+	for word := range bytes.FieldsSeq(o.list()) {
 		pid, err := strconv.Atoi(string(word))
 		if err != nil {
 			continue
@@ -86,6 +83,20 @@ func (o *orphans) pass(j *job) (left int, reaped bool) {
 		}
 	}
 	return left, reaped
+}
+
+// list reads the numbers of all orphans: a read gives a page of them at most.
+func (o *orphans) list() []byte {
+	const page = 4096
+	for b := o.buf[:0]; ; {
+		b = slices.Grow(b, page)
+		n, err := unix.Pread(o.fd, b[len(b):cap(b)], int64(len(b)))
+		if err != nil || n == 0 {
+			o.buf = b
+			return b
+		}
+		b = b[:len(b)+n]
+	}
 }
 
 // kill kills one that no job is left for, and tells whether j must wait until it has ended. One whose job is not known counts as that of the

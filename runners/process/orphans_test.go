@@ -244,3 +244,23 @@ func TestEnd_leavesTheProcessesOfOtherJobsAlone(t *testing.T) {
 		t.Errorf("processes %v outlive their job", left)
 	}
 }
+
+func TestEnd_findsWhatItLeftAmongManyOfAnotherJob(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), "")
+	out := runnertest.NewRecorder()
+	many := "(i=0; while [ $i -lt 900 ]; do sleep 1000 & i=$((i+1)); done); echo up; exec sleep 1000"
+	e, err := r.Start(patient(t), spec("other", shell(many), out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Await(t, 1)
+	word := newWord(t)
+	if res := run(t, r, spec("job", shell("setsid -f sleep "+word), nowhere{})); res.Message != "" {
+		t.Errorf("got message %q", res.Message)
+	}
+	if left := running(t, word); len(left) > 0 {
+		t.Errorf("processes %v outlive their job", left)
+	}
+	stop(t, e, 0)
+}
