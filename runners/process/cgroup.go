@@ -29,6 +29,7 @@ type cgroup struct {
 	fd   int
 }
 
+// newCgroups also ends what the jobs of an earlier supervisor have left in their groups.
 func newCgroups(mark string, log *slog.Logger) *cgroups {
 	c := &cgroups{log: log}
 	_, id, _ := strings.Cut(mark, "=")
@@ -38,7 +39,22 @@ func newCgroups(mark string, log *slog.Logger) *cgroups {
 		return c
 	}
 	c.parent = filepath.Join(own, "weir-"+strings.TrimSuffix(id, "."))
+	c.sweep()
 	return c
+}
+
+func (c *cgroups) sweep() {
+	groups, err := os.ReadDir(c.parent)
+	if err != nil {
+		return // there was none
+	}
+	for _, e := range groups {
+		if e.IsDir() {
+			g := &cgroup{path: filepath.Join(c.parent, e.Name()), fd: -1}
+			g.kill()
+			g.remove()
+		}
+	}
 }
 
 // ownCgroup is the folder of the cgroup v2 group that this process is in.
@@ -140,6 +156,19 @@ func (g *cgroup) kill() {
 	if g != nil {
 		_ = g.write("cgroup.kill", "1") // since Linux 5.14
 	}
+}
+
+// gone tells whether the group has no process, and else kills those it has. Nothing leaves it by clearing its environment.
+func (g *cgroup) gone() bool {
+	if g == nil {
+		return true
+	}
+	events, err := os.ReadFile(filepath.Join(g.path, "cgroup.events"))
+	if err != nil || bytes.Contains(events, []byte("populated 0")) {
+		return true
+	}
+	g.kill()
+	return false
 }
 
 // oom tells whether the kernel killed a process of the group for its memory.

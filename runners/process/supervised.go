@@ -273,10 +273,10 @@ func (s *supervisor) settle(j *job) {
 	s.soon(j.retry)
 }
 
-// gone tells whether no process of the job is left: none in its group, none that left it and was adopted.
+// gone tells whether no process of the job is left: none in its group, none that left it and was adopted, none in its cgroup.
 func (s *supervisor) gone(j *job) bool {
 	left := s.orphans.end(j) // also reaps those of the group
-	return unix.Kill(-j.pid, 0) == unix.ESRCH && left == 0
+	return j.group.gone() && unix.Kill(-j.pid, 0) == unix.ESRCH && left == 0
 }
 
 // finish records how the job ended: the rest of its output first.
