@@ -12,7 +12,7 @@ import (
 // none of these is known its age tells which jobs it is not from: it ends when those are over that were there before it.
 type origin struct {
 	job     string // the execution's name; "": not known
-	start   int64  // clock ticks: tells it from an earlier process of its number
+	start   int64  // clock ticks: tells it from an earlier process of its number; 0: /proc hides it (hidepid)
 	adopted bool   // it is an orphan, and its number its own until it is reaped
 	between int64  // clock reading since when it has been between two programs, so that its environment is not there yet; 0: it is not
 	spared  bool   // it may not be killed
@@ -53,7 +53,7 @@ func (o *orphans) kept(p *origin) bool {
 		return j != nil && !j.exited
 	}
 	for _, j := range o.jobs {
-		if !j.exited && j.begun < (p.start+1)*tick {
+		if !j.exited && (p.start == 0 || j.begun < (p.start+1)*tick) {
 			return true // also one that is just being forked
 		}
 	}

@@ -71,6 +71,35 @@ func TestMarkOf_tellsThatAnEnvironmentIsHidden(t *testing.T) {
 	}
 }
 
+func TestKept_whileItMayBelongToAJobThatRuns(t *testing.T) {
+	t.Parallel()
+	o := &orphans{jobs: map[string]*job{
+		"runs": {begun: 500 * tick}, "has exited": {begun: 100 * tick, exited: true}, "is over": {begun: 100 * tick, exited: true, ended: true},
+	}}
+	for _, c := range []struct {
+		what string
+		p    origin
+		want bool
+	}{
+		{"a running job's", origin{job: "runs", start: 600}, true},
+		{"that of one that has exited", origin{job: "has exited", start: 600}, false},
+		{"that of one that is over", origin{job: "is over", start: 600}, false},
+		{"that of one that is forgotten", origin{job: "forgotten", start: 600}, false},
+		{"anybody's, younger than a running job", origin{start: 501}, true},
+		{"anybody's, of the same age", origin{start: 500}, true},
+		{"anybody's, older than the running job", origin{start: 498}, false},
+		{"anybody's, of an age that is hidden", origin{}, true},
+	} {
+		if got := o.kept(&c.p); got != c.want {
+			t.Errorf("a process that is %s: kept %v, want %v", c.what, got, c.want)
+		}
+	}
+	o.jobs["is being forked"] = &job{}
+	if !o.kept(&origin{start: 400}) {
+		t.Error("a process that a job may have started which is just being forked is not kept")
+	}
+}
+
 // leave is a script that starts a process which has left its group and has no environment. with goes before it.
 func leave(with, word string) string {
 	return "mkfifo ready; (setsid " + with + " env -i /bin/sh -c 'echo up; exec sleep " + word + "' >ready 2>/dev/null &); read x <ready"
