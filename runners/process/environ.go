@@ -14,12 +14,6 @@ func baseEnviron(environ []string) []string {
 	return base
 }
 
-// ownVariables are what every job is told in its environment, by Weir alone.
-var ownVariables = []string{
-	"WEIR_RUN_ID", "WEIR_ATTEMPT", "WEIR_POOL", "WEIR_QUEUE", "WEIR_DEPLOYMENT", "WEIR_WORKER", "WEIR_PARAMETERS", "WEIR_PARAMETERS_FILE",
-	"WEIR_RESULT_FILE", "WEIR_EXECUTION",
-}
-
 func withheld(name string) bool {
 	name = strings.ToUpper(name)
 	return strings.HasPrefix(name, "NATS_") || strings.HasPrefix(name, "WEIR_") || strings.HasSuffix(name, "CREDS") ||

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -156,7 +155,7 @@ func (r *runner) launch(spec *runners.Spec, job *Job) (*launch, error) {
 	}
 	config := r.config
 	config.Code = r.code(spec)
-	vars, err := job.variables(config.Code)
+	vars, err := job.Env.Resolve(config.Code)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
@@ -171,13 +170,7 @@ func (r *runner) launch(spec *runners.Spec, job *Job) (*launch, error) {
 			return nil, refused("working directory %s is relative, and this worker has no code folder to take it from", job.WorkingDir)
 		}
 	}
-	own := []string{
-		"WEIR_RUN_ID=" + spec.Run, "WEIR_ATTEMPT=" + strconv.Itoa(spec.Attempt), "WEIR_POOL=" + spec.Pool, "WEIR_QUEUE=" + spec.Queue,
-		"WEIR_DEPLOYMENT=" + spec.Deployment, "WEIR_WORKER=" + spec.Worker,
-	}
-	if spec.Trace != "" {
-		own = append(own, "TRACEPARENT="+spec.Trace)
-	}
+	own := spec.Environ()
 	if len(l.argv) == 0 {
 		if l.argv, err = r.python.command(config, job, spec.Entrypoint); err != nil {
 			return nil, err

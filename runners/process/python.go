@@ -3,9 +3,7 @@ package process
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"embed"
-	"encoding/hex"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +16,10 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/launcher"
 )
 
-//go:embed launcher/run.py launcher/weir_launcher.py launcher/weir_prefect.py
-var launcher embed.FS
-
-//go:embed launcher/describe.py
+//go:embed describe.py
 var describer string
 
 // pythons makes the command lines of entrypoints.
@@ -34,7 +30,7 @@ type pythons struct {
 
 // command is what runs entrypoint.
 func (p *pythons) command(config runners.Config, job *Job, entrypoint string) ([]string, error) {
-	file, function, ok := splitEntrypoint(entrypoint)
+	file, function, ok := launcher.Split(entrypoint)
 	if entrypoint == "" {
 		return nil, refused("the job has neither a command nor an entrypoint")
 	}
@@ -53,15 +49,6 @@ func (p *pythons) command(config runners.Config, job *Job, entrypoint string) ([
 		return nil, err
 	}
 	return []string{interpreter(config.Code, job.Python), script, file + ":" + function, config.Code}, nil
-}
-
-// splitEntrypoint cuts file.py:function at the last colon.
-func splitEntrypoint(entrypoint string) (file, function string, ok bool) {
-	i := strings.LastIndexByte(entrypoint, ':')
-	if i <= 0 || i == len(entrypoint)-1 {
-		return "", "", false
-	}
-	return entrypoint[:i], entrypoint[i+1:], true
 }
 
 // interpreter is what is asked for, or the virtual environment beside the code, or python3 on the PATH.
@@ -89,30 +76,14 @@ func (p *pythons) install(dir string) (script string, err error) {
 			return p.script, nil
 		}
 	}
-	files, err := fs.Sub(launcher, "launcher")
-	if err != nil {
-		return "", fmt.Errorf("read the launcher: %w", err)
-	}
-	hash := sha256.New()
-	names, err := fs.Glob(files, "*.py")
-	if err != nil {
-		return "", fmt.Errorf("read the launcher: %w", err)
-	}
-	for _, name := range names {
-		b, err := fs.ReadFile(files, name)
-		if err != nil {
-			return "", fmt.Errorf("read the launcher: %w", err)
-		}
-		fmt.Fprintf(hash, "%s %d\n%s", name, len(b), b)
-	}
-	home := filepath.Join(dir, "launcher-"+hex.EncodeToString(hash.Sum(nil)[:6]))
-	script = filepath.Join(home, "run.py")
+	home := filepath.Join(dir, "launcher-"+launcher.Version)
+	script = filepath.Join(home, launcher.Script)
 	if _, err := os.Stat(script); err != nil {
 		next, err := os.MkdirTemp(dir, "launcher-")
 		if err != nil {
 			return "", fmt.Errorf("write the launcher: %w", err)
 		}
-		if err := os.CopyFS(next, files); err != nil {
+		if err := os.CopyFS(next, launcher.Files()); err != nil {
 			return "", fmt.Errorf("write the launcher: %w", err)
 		}
 		if err := os.Rename(next, home); err != nil {
@@ -134,7 +105,7 @@ const describeWithin = 30 * time.Second
 // error is a sentence that names the missing file, the nearest function or the line that does not parse. What cannot be read
 // from the text (a function that is imported or computed) is described as taking anything.
 func Describe(ctx context.Context, python, dir, entrypoint string) (json.RawMessage, error) {
-	if _, _, ok := splitEntrypoint(entrypoint); !ok {
+	if _, _, ok := launcher.Split(entrypoint); !ok {
 		return nil, fmt.Errorf("entrypoint %q is not file.py:function", clip(entrypoint))
 	}
 	ctx, cancel := context.WithTimeout(ctx, describeWithin)
