@@ -98,11 +98,11 @@ func conclusion(r runners.Result, err error) outcome {
 	case errors.Is(err, errStopped):
 		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerStopped, message: "the worker was told to stop at once", again: true}
 	case errors.Is(err, runners.ErrGone):
-		return crashed(schemas.ReasonWorkerLost, "the execution vanished: "+err.Error())
+		return crashed(runners.ReasonOf(err, schemas.ReasonWorkerLost), "the execution vanished: "+err.Error())
 	}
 	o := outcome{reason: r.Reason, message: r.Message, exitCode: &r.ExitCode, signal: r.Signal, result: r.Value}
 	switch {
-	case r.Reason == schemas.ReasonLeaseLost:
+	case r.Reason == schemas.ReasonLeaseLost || r.Reason == schemas.ReasonEngineUnreachable:
 		o.state, o.again, o.crash = schemas.Crashed, true, true
 	case r.Reason == schemas.ReasonResultInvalid || r.Reason == schemas.ReasonResultTooLarge:
 		o.state = schemas.Failed
@@ -138,7 +138,7 @@ func startFailure(err error) outcome {
 	if errors.Is(err, errCancelled) {
 		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was not started: " + err.Error()}
 	}
-	return crashed(schemas.ReasonStartFailed, err.Error())
+	return crashed(runners.ReasonOf(err, schemas.ReasonStartFailed), err.Error())
 }
 
 // crashed is the outcome of an attempt that the infrastructure ended.

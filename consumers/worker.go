@@ -134,7 +134,14 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	if w.heldEvery, err = w.conn.HeldEvery(drain); err != nil {
 		return err
 	}
-	w.runner, err = w.Types[i].New(stop, runners.Config{Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code})
+	system, err := w.conn.System(drain)
+	if err != nil {
+		return err
+	}
+	w.runner, err = w.Types[i].New(drain, runners.Config{System: system, Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code, Logger: w.Logger})
+	if err != nil && drain.Err() != nil {
+		return nil // it was waiting for its infrastructure
+	}
 	if err != nil {
 		return fmt.Errorf("start the %s runner: %w", pool.Type, err)
 	}

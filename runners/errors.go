@@ -10,21 +10,35 @@ import (
 var ErrGone = errors.New("execution is gone")
 
 // Permanent marks err as one that trying again cannot mend. reason is what the run's final state will say.
-func Permanent(reason schemas.Reason, err error) error { return &permanent{reason: reason, err: err} }
+func Permanent(reason schemas.Reason, err error) error {
+	return &caused{reason: reason, permanent: true, err: err}
+}
 
 // IsPermanent tells whether err, or one it wraps, was marked by [Permanent], and with which reason.
 func IsPermanent(err error) (reason schemas.Reason, ok bool) {
-	p, ok := errors.AsType[*permanent](err)
-	if !ok {
+	c, ok := errors.AsType[*caused](err)
+	if !ok || !c.permanent {
 		return "", false
 	}
-	return p.reason, true
+	return c.reason, true
 }
 
-type permanent struct {
-	reason schemas.Reason
-	err    error
+// Because marks err, which another try may mend, with the reason that the run's state will say.
+func Because(reason schemas.Reason, err error) error { return &caused{reason: reason, err: err} }
+
+// ReasonOf returns the reason that err, or one it wraps, was marked with, or otherwise.
+func ReasonOf(err error, otherwise schemas.Reason) schemas.Reason {
+	if c, ok := errors.AsType[*caused](err); ok {
+		return c.reason
+	}
+	return otherwise
 }
 
-func (p *permanent) Error() string { return p.err.Error() }
-func (p *permanent) Unwrap() error { return p.err }
+type caused struct {
+	reason    schemas.Reason
+	permanent bool
+	err       error
+}
+
+func (c *caused) Error() string { return c.err.Error() }
+func (c *caused) Unwrap() error { return c.err }

@@ -5,6 +5,7 @@ package runners
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	"github.com/weir-run/weir/schemas"
@@ -123,7 +124,7 @@ const MaxUnstored = 1 << 20
 type Result struct {
 	ExitCode int             // the process's own; 128+n when signal n ended it, as shells count
 	Signal   string          // the signal that ended it (SIGKILL), or empty
-	Reason   schemas.Reason  // what the infrastructure knows beyond the exit code (oom_killed, lease_lost), or empty
+	Reason   schemas.Reason  // what the infrastructure knows beyond the exit code (oom_killed, lease_lost, engine_unreachable), or empty
 	Message  string          // the infrastructure's own words, or empty
 	Value    json.RawMessage // the run's result, valid JSON of at most MaxResult bytes, or nil
 	Started  time.Time       // when the job started
@@ -153,8 +154,11 @@ type Type struct {
 
 // Config is what a worker gives its runner.
 type Config struct {
+	System string // identity of the NATS system: what another one's workers started on the same infrastructure is not ours
 	Worker string // the worker's name
 	Pool   string // the pool's name
 	Dir    string // state folder of this worker, which exists and survives a restart under the same name
 	Code   string // folder against which entrypoints and relative working directories are resolved
+
+	Logger *slog.Logger // for what concerns no single run, such as infrastructure that does not answer; nil: nobody is told
 }
