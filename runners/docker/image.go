@@ -1,0 +1,111 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/moby/moby/client"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+)
+
+// policy is when to pull: what the job says, else Always for an image that is named by the tag latest or by no tag, and
+// IfNotPresent for any other, as Kubernetes and Prefect have it.
+func policy(j *Job) string {
+	if j.ImagePullPolicy != "" {
+		return j.ImagePullPolicy
+	}
+	named, err := reference.ParseNormalizedNamed(j.Image)
+	if err != nil {
+		return pullNever // an ID
+	}
+	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok && tagged.Tag() == "latest" && !isDigested(named) {
+		return pullAlways
+	}
+	return pullIfNotPresent
+}
+
+func isDigested(named reference.Named) bool {
+	_, ok := named.(reference.Digested)
+	return ok
+}
+
+// ensureImage returns the ID of the image that the job names, which is on the engine then.
+func (r *runner) ensureImage(ctx context.Context, j *Job) (string, error) {
+	p := policy(j)
+	if p != pullAlways {
+		id, err := r.imageID(ctx, j)
+		switch {
+		case err == nil:
+			return id, nil
+		case !errdefs.IsNotFound(err):
+			return "", err
+		case p == pullNever:
+			return "", runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("image %s is not on the engine, and image_pull_policy %s forbids to pull it", j.Image, pullNever))
+		}
+	}
+	if err := r.pull(ctx, j); err != nil {
+		return "", err
+	}
+	return r.imageID(ctx, j)
+}
+
+// imageID asks the engine for an image's ID.
+func (r *runner) imageID(ctx context.Context, j *Job) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	image, err := r.engine.api.ImageInspect(ctx, j.Image)
+	if err != nil {
+		return "", err
+	}
+	if p, _ := j.platform(); p != nil && (image.Os != p.OS || image.Architecture != p.Architecture) {
+		return "", fmt.Errorf("image %s on the engine is for %s/%s: %w", j.Image, image.Os, image.Architecture, errdefs.ErrNotFound)
+	}
+	return image.ID, nil
+}
+
+// pull brings an image to the engine.
+func (r *runner) pull(ctx context.Context, j *Job) error {
+	auth, err := registryAuth(j.Image, j.Credentials, r.config.Code)
+	if err != nil {
+		return runners.Permanent(schemas.ReasonImagePullFailed, err)
+	}
+	o := client.ImagePullOptions{RegistryAuth: auth}
+	if p, _ := j.platform(); p != nil {
+		o.Platforms = []ocispec.Platform{*p}
+	}
+	stream, err := r.engine.api.ImagePull(ctx, j.Image, o)
+	if err == nil {
+		err = stream.Wait(ctx)
+		err = errors.Join(err, stream.Close())
+	}
+	return pullError(ctx, j.Image, err)
+}
+
+// pullError says what it means that a pull ended with err.
+func pullError(ctx context.Context, image string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("pull image %s: %w", image, context.Cause(ctx))
+	case errdefs.IsNotFound(err):
+		return runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("pull image %s: %s", image, said(err)))
+	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errdefs.IsInvalidArgument(err):
+		return runners.Permanent(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, said(err)))
+	case unreachable(err):
+		return err
+	}
+	return runners.Because(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, said(err)))
+}
+
+// said is what the engine said, without the client's own words around it.
+func said(err error) string {
+	return strings.TrimSpace(strings.TrimPrefix(err.Error(), "Error response from daemon: "))
+}

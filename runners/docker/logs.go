@@ -1,0 +1,126 @@
+package docker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	"github.com/moby/moby/client"
+
+	"github.com/weir-run/weir/runners"
+)
+
+// reader takes a container's log to an output, from what is stored on. It survives the engine: the log is read again from its
+// start, and what was given before is left out.
+type reader struct {
+	e     *execution
+	out   runners.Output
+	given int64  // position of the last line that out has
+	last  []byte // the last entry that was read
+	lines assembler
+	size  int // bytes given and not flushed
+}
+
+// run returns once the job has ended and out has every line, or ctx ends.
+func (r *reader) run(ctx context.Context) error {
+	if r.e.found {
+		if err := r.recall(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		ended := isClosed(r.e.died) // before the log is read: then what is read is all
+		err := r.read(ctx, !ended)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil && (ended || r.e.awaitDeath(ctx) && r.complete(ctx)):
+			r.lines.finish(time.Now())
+			return r.flush(ctx)
+		case err == nil: // there is more
+		case !unreachable(err):
+			return err
+		default:
+			if err := r.e.runner.engine.await(ctx, false); err != nil {
+				return err
+			}
+		}
+		if !pause(ctx, firstWait) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// recall asks what workers before this one have stored.
+func (r *reader) recall(ctx context.Context) error {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		stored, err := r.out.Last(ctx)
+		if err == nil {
+			r.given = stored
+			return nil
+		}
+		if !pause(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// read reads the log from its start to its end, which with follow is the job's.
+func (r *reader) read(ctx context.Context, follow bool) error {
+	log, err := r.e.runner.engine.api.ContainerLogs(ctx, r.e.id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	b := bufio.NewReaderSize(log, 16<<10)
+	r.last = nil
+	r.lines = assembler{line: r.line}
+	for {
+		e, err := readEntry(b)
+		if err == io.EOF {
+			return r.flush(ctx)
+		} else if err != nil {
+			return err
+		}
+		r.last = e.raw
+		r.lines.add(e)
+		if b.Buffered() < entryHead || r.size >= runners.MaxUnstored/2 {
+			if err := r.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// line gives a line that was not given before.
+func (r *reader) line(l runners.Line) {
+	if l.Position > r.given {
+		r.given = l.Position
+		r.size += len(l.Text) + 1
+		r.out.Line(l)
+	}
+}
+
+func (r *reader) flush(ctx context.Context) error {
+	if r.size == 0 {
+		return nil
+	}
+	r.size = 0
+	return r.out.Flush(ctx)
+}
+
+// complete tells whether the last entry of the log is the last that was read. An engine that follows a log may stop at the job's
+// end without having shown all of it (moby before 23.0).
+func (r *reader) complete(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	log, err := r.e.runner.engine.api.ContainerLogs(ctx, r.e.id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Tail: "1"})
+	if err != nil {
+		return false
+	}
+	defer log.Close()
+	e, err := readEntry(bufio.NewReader(log))
+	return (err == nil || err == io.EOF) && bytes.Equal(e.raw, r.last)
+}

@@ -1,0 +1,149 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest"
+)
+
+// The engine that all tests share which do not break theirs.
+var shared = &testEngine{}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := shared.down(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// testEngine is a real engine of the tests' own.
+type testEngine struct {
+	mu  sync.Mutex
+	dir string
+}
+
+// needDocker skips the test unless Docker was asked for. Asked for and absent is a failure.
+func needDocker(t testing.TB) {
+	t.Helper()
+	if !slices.Contains(strings.Split(os.Getenv("WEIR_TEST"), ","), "docker") {
+		t.Skip("needs a Docker engine: WEIR_TEST=docker make test-integration")
+	}
+}
+
+// script runs engine.sh.
+func script(args ...string) error {
+	out, err := exec.Command(filepath.Join("testdata", "engine.sh"), args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("engine.sh %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// up starts the engine with its images, once.
+func (e *testEngine) up(t testing.TB) {
+	t.Helper()
+	needDocker(t)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.dir != "" {
+		return
+	}
+	dir, err := os.MkdirTemp("", "weir-engine-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.dir = dir
+	for _, verb := range []string{"up", "images"} {
+		if err := script(verb, dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (e *testEngine) down() error {
+	if e.dir == "" {
+		return nil
+	}
+	return script("down", e.dir)
+}
+
+func (e *testEngine) host() string { return "unix://" + filepath.Join(e.dir, "docker.sock") }
+
+// docker runs the docker CLI on the engine and returns what it says.
+func (e *testEngine) docker(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("docker", args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST="+e.host())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// open opens a runner of a system of its own, as a worker does that starts in dir.
+func open(t testing.TB, dir string) *runner {
+	t.Helper()
+	hash := fnv.New32()
+	hash.Write([]byte(dir))
+	r, err := newRunner(context.Background(), runners.Config{
+		System: fmt.Sprintf("%08x", hash.Sum32()), Worker: "w", Pool: "p", Dir: dir,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+const busybox = "weir-test/busybox:1"
+
+// shell is the job configuration of a shell script; more are further settings.
+func shell(t testing.TB, script string, more map[string]any) json.RawMessage {
+	t.Helper()
+	job := map[string]any{"image": busybox, "command": []string{"/bin/sh", "-c", script}}
+	for name, value := range more {
+		job[name] = value
+	}
+	b, err := json.Marshal(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func spec(name string, job json.RawMessage, out runners.Output) runners.Spec {
+	if out == nil {
+		out = runnertest.NewRecorder()
+	}
+	return runners.Spec{
+		Name: name, Run: "run", Attempt: 1, Pool: "p", Queue: "default", Deployment: "d", Worker: "w",
+		Parameters: json.RawMessage("{}"), Job: job, Output: out,
+	}
+}
+
+func patient(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), runnertest.Patience)
+	t.Cleanup(cancel)
+	return ctx
+}

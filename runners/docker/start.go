@@ -1,0 +1,223 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+)
+
+// errTaken says that another worker has decided that the attempt does not start any more.
+var errTaken = errors.New("another worker has taken the run over before its container had started")
+
+// errStartTimedOut is why a start ended whose time was over.
+var errStartTimedOut = errors.New("the container was not running within start_timeout")
+
+// Start implements [runners.Runner]. While the engine is away it waits, for [goneAfter] at most.
+func (r *runner) Start(ctx context.Context, spec runners.Spec) (runners.Execution, error) {
+	job, err := parseJob(spec.Job)
+	if err != nil {
+		return nil, runners.Permanent(schemas.ReasonStartFailed, err)
+	}
+	if e := r.holds(spec.Name); e != nil {
+		return e, nil
+	}
+	if d := job.startTimeout(); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("%w of %s", errStartTimedOut, d))
+		defer cancel()
+	}
+	for {
+		e, err := r.tryStart(ctx, &spec, job)
+		switch {
+		case err == nil:
+			return e, nil
+		case errors.Is(err, errStartTimedOut):
+			return nil, runners.Permanent(schemas.ReasonStartTimedOut, fmt.Errorf("start %s: %w", spec.Name, err))
+		case ctx.Err() != nil || !unreachable(err) || marked(err):
+			return nil, fmt.Errorf("start %s: %w", spec.Name, err)
+		}
+		// What the engine did before it was gone is found by its name.
+		if err := r.engine.await(ctx, true); errors.Is(err, errAway) {
+			return nil, runners.Because(schemas.ReasonEngineUnreachable, fmt.Errorf("start %s: %w", spec.Name, err))
+		} else if err != nil {
+			return nil, fmt.Errorf("start %s: %w", spec.Name, err)
+		}
+		if !pause(ctx, firstWait) {
+			return nil, fmt.Errorf("start %s: %w", spec.Name, context.Cause(ctx))
+		}
+	}
+}
+
+// marked tells whether err has its reason already, or is no matter of the engine.
+func marked(err error) bool {
+	return runners.ReasonOf(err, "") != "" || errors.Is(err, errTaken)
+}
+
+// tryStart makes and starts the container once. Whatever fails, no container is left that was made and did not start, and ctx
+// ends nothing half-way: a request that an engine has begun is waited for.
+func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*execution, error) {
+	l, err := r.launch(spec, job)
+	if err != nil {
+		return nil, err
+	}
+	image, err := r.ensureImage(ctx, job)
+	if err != nil {
+		return nil, orCause(ctx, err)
+	}
+	options, err := request(job, l)
+	if err != nil {
+		return nil, runners.Permanent(schemas.ReasonStartFailed, err)
+	}
+	whole := context.WithoutCancel(ctx)
+	id, err := r.create(whole, spec, options)
+	if found, ok := errors.AsType[*foundError](err); ok {
+		return r.take(found.container, spec.Output), nil
+	} else if err != nil {
+		return nil, err
+	}
+	e := newExecution(r, spec.Name, id)
+	e.image, e.keep, e.result = image, job.keep(), l.result
+	if err := r.ready(whole, id, job, l); err != nil {
+		r.discard(whole, id)
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		r.discard(whole, id)
+		return nil, context.Cause(ctx)
+	}
+	r.hold(e)
+	e.since = time.Now()
+	if err := r.startContainer(whole, id); err != nil {
+		r.release(e)
+		if !unreachable(err) {
+			r.discard(whole, id)
+		}
+		return nil, startError(err)
+	}
+	if ctx.Err() != nil {
+		r.release(e)
+		r.discard(whole, id)
+		return nil, context.Cause(ctx)
+	}
+	r.spawn(func(ctx context.Context) { e.follow(ctx, outputOf(job, spec.Output)) })
+	return e, nil
+}
+
+func orCause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// outputOf is where a job's output goes; nil: nowhere.
+func outputOf(j *Job, out runners.Output) runners.Output {
+	if j.StreamOutput != nil && !*j.StreamOutput {
+		return nil
+	}
+	return out
+}
+
+func newExecution(r *runner, name, id string) *execution {
+	return &execution{runner: r, name: name, id: id, died: make(chan struct{}), lost: make(chan struct{}), done: make(chan struct{})}
+}
+
+// create makes the container. One of that name that has run is a [*foundError]; one that has not is whose start was cut short:
+// it is removed, so that whoever may still want to start it fails.
+func (r *runner) create(ctx context.Context, spec *runners.Spec, options client.ContainerCreateOptions) (string, error) {
+	for {
+		call, cancel := context.WithTimeout(ctx, callTime)
+		made, err := r.engine.api.ContainerCreate(call, options)
+		cancel()
+		if err == nil {
+			for _, w := range made.Warnings {
+				r.log.Warn("the engine has something to say of a container", "execution", spec.Name, "warning", w)
+			}
+			return made.ID, nil
+		}
+		if !errdefs.IsConflict(err) {
+			return "", createError(err)
+		}
+		c, err := r.inspect(ctx, options.Name)
+		switch {
+		case errdefs.IsNotFound(err):
+			continue // it is gone by now
+		case err != nil:
+			return "", err
+		case !r.ours(c.Config.Labels):
+			return "", runners.Permanent(schemas.ReasonStartFailed, fmt.Errorf("the name %s is taken by a container that is not Weir's", options.Name))
+		case c.Config.Labels[labelTombstone] != "":
+			return "", errTaken
+		case started(c):
+			return "", &foundError{c}
+		}
+		if err := r.removeContainer(ctx, c.ID); err != nil {
+			return "", err
+		}
+	}
+}
+
+// ready does what a container needs before it starts.
+func (r *runner) ready(ctx context.Context, id string, job *Job, l *launch) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	for _, name := range job.Networks[min(1, len(job.Networks)):] {
+		if _, err := r.engine.api.NetworkConnect(ctx, name, client.NetworkConnectOptions{Container: id}); err != nil {
+			return createError(err)
+		}
+	}
+	if len(l.files) == 0 {
+		return nil
+	}
+	var archive io.Reader = archiveOf(l.files)
+	if _, err := r.engine.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: archive}); err != nil {
+		return createError(err)
+	}
+	return nil
+}
+
+func (r *runner) startContainer(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := r.engine.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	return err
+}
+
+// discard removes a container that never ran. What the engine cannot do now is a leftover.
+func (r *runner) discard(ctx context.Context, id string) {
+	if err := r.removeContainer(ctx, id); err != nil {
+		r.log.Warn("a container that did not start is left behind; it is removed later", "container", id, "err", err)
+	}
+}
+
+// createError says what it means that a container could not be made: what an engine says of the request, another try does not mend.
+func createError(err error) error {
+	switch {
+	case errdefs.IsInvalidArgument(err), errdefs.IsNotFound(err), errdefs.IsPermissionDenied(err), errdefs.IsNotImplemented(err):
+		return runners.Permanent(schemas.ReasonStartFailed, fmt.Errorf("the engine refuses the container: %s", said(err)))
+	case unreachable(err):
+		return err
+	}
+	return runners.Because(schemas.ReasonStartFailed, fmt.Errorf("the engine could not make the container: %s", said(err)))
+}
+
+// startError says what it means that a container did not start.
+func startError(err error) error {
+	switch {
+	case errdefs.IsNotFound(err) && isNoContainer(err):
+		return errTaken
+	case errdefs.IsInvalidArgument(err), errdefs.IsNotFound(err), errdefs.IsPermissionDenied(err):
+		return runners.Permanent(schemas.ReasonStartFailed, fmt.Errorf("the container does not start: %s", said(err)))
+	case unreachable(err):
+		return err
+	}
+	return runners.Because(schemas.ReasonStartFailed, fmt.Errorf("the container does not start: %s", said(err)))
+}
