@@ -294,3 +294,62 @@ func TestRun_isCarriedOnByTheRequestThatWasTakenOver(t *testing.T) {
 	}
 	b.empty(t)
 }
+
+// A worker that stood still between its claim and the start finds, when it goes on, that another one has given the attempt up: what
+// it has started beside the next attempt is stopped. An attempt that the other one goes on with is left alone.
+func TestStart_isUndoneWhereTheRunHasMovedOn(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		next  []schemas.RunEvent // what the other worker has recorded
+		stops bool
+	}{
+		{"next attempt", []schemas.RunEvent{
+			{State: schemas.Retrying, Reason: schemas.ReasonWorkerLost, Attempt: 1}, {State: schemas.Pending, Attempt: 2},
+		}, true},
+		{"given up", []schemas.RunEvent{{State: schemas.Crashed, Reason: schemas.ReasonWorkerLost, Attempt: 1}}, true},
+		{"taken over", []schemas.RunEvent{{State: schemas.Running, Reason: schemas.ReasonHeld, Attempt: 1}}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var b *bench
+			stoodStill := func(s runners.Spec, _ *scripted) {
+				last, err := b.LastEvent(t.Context(), "dev", "hello", s.Run)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				sequence := last.Sequence
+				for _, n := range tc.next {
+					e := last.RunEvent
+					e.State, e.Reason, e.Attempt, e.Worker = n.State, n.Reason, n.Attempt, "other"
+					sequence = b.write(t, e, sequence)
+				}
+			}
+			b = newBench(t, time.Minute, stoodStill)
+			b.worker(t, "w1", 1)
+			b.request(t, "")
+			e := <-b.infra.began
+			if !tc.stops {
+				b.quiet(t, time.Second/2)
+			}
+			select {
+			case <-e.stopped:
+				if !tc.stops {
+					t.Error("the execution was stopped that another worker goes on with")
+				}
+			case <-after(tc.stops):
+				if tc.stops {
+					t.Error("the execution goes on beside what the run has become")
+				}
+			}
+		})
+	}
+}
+
+// after is a channel that a test waits on which wants something, or one that is ready at once.
+func after(wait bool) <-chan time.Time {
+	if wait {
+		return time.After(10 * time.Second)
+	}
+	return time.After(0)
+}

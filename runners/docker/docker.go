@@ -14,6 +14,7 @@ package docker
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -31,7 +32,15 @@ var Type = runners.Type{
 	Summary:  "a container of the worker's Docker Engine",
 	Template: template,
 	New: func(ctx context.Context, config runners.Config) (runners.Runner, error) {
-		return newRunner(ctx, config)
+		log := config.Logger
+		if log == nil {
+			log = slog.New(slog.DiscardHandler)
+		}
+		e, err := connect(log)
+		if err != nil {
+			return nil, err
+		}
+		return newRunner(ctx, e, config)
 	},
 	Check: check,
 }
@@ -60,11 +69,7 @@ var (
 )
 
 // newRunner waits until the engine answers: a worker that cannot start anything claims nothing.
-func newRunner(ctx context.Context, config runners.Config) (*runner, error) {
-	e, err := connect(config.Logger)
-	if err != nil {
-		return nil, err
-	}
+func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, error) {
 	if err := e.await(ctx, false); err != nil {
 		return nil, fmt.Errorf("wait for the engine at %s: %w", e.api.DaemonHost(), err)
 	}
@@ -80,8 +85,7 @@ func newRunner(ctx context.Context, config runners.Config) (*runner, error) {
 	select {
 	case <-listening:
 	case <-ctx.Done():
-		r.abandon()
-		return nil, context.Cause(ctx)
+		return nil, errors.Join(context.Cause(ctx), r.abandon())
 	}
 	r.spawn(r.sweep)
 	return r, nil

@@ -13,13 +13,8 @@ import (
 
 func TestConform(t *testing.T) {
 	shared.up(t)
-	t.Setenv("DOCKER_HOST", shared.host())
 	t.Setenv("NATS_URL", "nats://secret@127.0.0.1") // must not reach a job
-	tmp, err := os.MkdirTemp("", "weir-conform-")   // where the suite's pipes are, which its scripts see
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(tmp) })
+	tmp := t.TempDir()                              // where the suite's pipes are, which its scripts see
 	t.Setenv("TMPDIR", tmp)
 	runnertest.Conform(t, runnertest.Harness{
 		New: func(t testing.TB, dir string) runners.Runner { return open(t, dir) },

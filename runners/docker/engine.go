@@ -42,13 +42,14 @@ type engine struct {
 // connect finds the engine as the docker CLI does: DOCKER_HOST with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH, else the context that
 // DOCKER_CONTEXT or the CLI's configuration names, else the local socket. Nothing is asked of it yet.
 func connect(log *slog.Logger) (*engine, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	options, err := endpoint()
 	if err != nil {
 		return nil, err
 	}
+	return dial(options, log)
+}
+
+func dial(options []client.Opt, log *slog.Logger) (*engine, error) {
 	api, err := client.New(append(options, client.WithUserAgent("weir"))...)
 	if err != nil {
 		return nil, fmt.Errorf("reach the Docker engine: %w", err)

@@ -74,6 +74,8 @@ func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 			return nil
 		case <-e.lost:
 			return e.lostFor
+		case <-e.done: // the runner was closed
+			return e.err
 		case <-ctx.Done():
 			return fmt.Errorf("stop %s: %w", e.name, context.Cause(ctx))
 		case <-time.After(grace):
@@ -87,6 +89,8 @@ func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 		return nil
 	case <-e.lost:
 		return e.lostFor
+	case <-e.done:
+		return e.err
 	case <-ctx.Done():
 		return fmt.Errorf("kill %s: %w", e.name, context.Cause(ctx))
 	}

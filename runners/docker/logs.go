@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -79,7 +80,7 @@ func (r *reader) read(ctx context.Context, follow bool) error {
 	r.lines = assembler{line: r.line}
 	for {
 		e, err := readEntry(b)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return r.flush(ctx)
 		} else if err != nil {
 			return err
@@ -122,5 +123,5 @@ func (r *reader) complete(ctx context.Context) bool {
 	}
 	defer log.Close()
 	e, err := readEntry(bufio.NewReader(log))
-	return (err == nil || err == io.EOF) && bytes.Equal(e.raw, r.last)
+	return (err == nil || errors.Is(err, io.EOF)) && bytes.Equal(e.raw, r.last)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
 
 	"github.com/weir-run/weir/runners"
@@ -69,7 +71,7 @@ func (e *testEngine) up(t testing.TB) {
 	if e.dir != "" {
 		return
 	}
-	dir, err := os.MkdirTemp("", "weir-engine-")
+	dir, err := os.MkdirTemp("", "weir-engine-") //nolint:usetesting // it outlives the test that starts it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,12 +104,22 @@ func (e *testEngine) docker(t testing.TB, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// open opens a runner of a system of its own, as a worker does that starts in dir.
+// open opens a runner of a system of its own on the shared engine, as a worker does that starts in dir.
 func open(t testing.TB, dir string) *runner {
+	t.Helper()
+	return openOn(t, dir, shared.host())
+}
+
+// openOn opens one on the engine at host.
+func openOn(t testing.TB, dir, host string) *runner {
 	t.Helper()
 	hash := fnv.New32()
 	hash.Write([]byte(dir))
-	r, err := newRunner(context.Background(), runners.Config{
+	e, err := dial([]client.Opt{client.WithHost(host)}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRunner(context.Background(), e, runners.Config{
 		System: fmt.Sprintf("%08x", hash.Sum32()), Worker: "w", Pool: "p", Dir: dir,
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -177,8 +176,7 @@ func (r *runner) ready(ctx context.Context, id string, job *Job, l *launch) erro
 	if len(l.files) == 0 {
 		return nil
 	}
-	var archive io.Reader = archiveOf(l.files)
-	if _, err := r.engine.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: archive}); err != nil {
+	if _, err := r.engine.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: archiveOf(l.files)}); err != nil {
 		return createError(err)
 	}
 	return nil

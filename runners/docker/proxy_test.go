@@ -1,0 +1,128 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest"
+)
+
+// proxy is between a worker and its engine: it can keep a request, or its answer, for as long as the test likes, as a worker does
+// that stands still. What was begun is not undone by that.
+type proxy struct {
+	host string
+	hold string // the end of the path of the requests to hold; set before the first
+
+	held    chan struct{} // a value for each that is held
+	release chan struct{} // closed when they may go on
+	late    bool          // it is the answer that is held
+}
+
+func newProxy(t testing.TB, engine, hold string, late bool) *proxy {
+	t.Helper()
+	p := &proxy{
+		host: "unix://" + filepath.Join(t.TempDir(), "p.sock"), hold: hold, late: late,
+		held: make(chan struct{}, 10), release: make(chan struct{}),
+	}
+	back := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", strings.TrimPrefix(engine, "unix://"))
+			},
+		},
+		FlushInterval: -1,
+		ModifyResponse: func(r *http.Response) error {
+			if p.late && strings.HasSuffix(r.Request.URL.Path, p.hold) {
+				p.wait()
+			}
+			return nil
+		},
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !p.late && strings.HasSuffix(r.URL.Path, p.hold) {
+			p.wait()
+		}
+		back.ServeHTTP(w, r)
+	})}
+	l, err := net.Listen("unix", strings.TrimPrefix(p.host, "unix://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l)
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+	})
+	return p
+}
+
+func (p *proxy) wait() {
+	p.held <- struct{}{}
+	<-p.release
+}
+
+// A worker stands still at some point of its start. Another one, which has the run by then, looks for the execution: either it finds
+// it at work and goes on with it, or there will never be one.
+func TestFind_leavesNoStartOnItsWay(t *testing.T) {
+	shared.up(t)
+	for _, tc := range []struct {
+		name, hold string
+		late       bool // it has reached the engine, and the answer is on its way
+		found      bool
+	}{
+		{"before the container is made", "/containers/create", false, false},
+		{"when the container is made", "/containers/create", true, false},
+		{"before it is started", "/start", false, false},
+		{"when it is started", "/start", true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			p := newProxy(t, shared.host(), tc.hold, tc.late)
+			still, second := openOn(t, dir, p.host), openOn(t, dir, shared.host())
+			defer still.Close()
+			defer second.Close()
+			job := shell(t, "exec sleep 600", nil)
+			started := make(chan error, 1)
+			go func() {
+				_, err := still.Start(patient(t), spec("run.1", job, nil))
+				started <- err
+			}()
+			<-p.held
+			e, err := second.Find(patient(t), "run.1", runnertest.NewRecorder())
+			if found := err == nil; found != tc.found {
+				t.Errorf("find: %v, want found %v", err, tc.found)
+			}
+			if !tc.found && !errors.Is(err, runners.ErrGone) {
+				t.Errorf("find: %v, want ErrGone", err)
+			}
+			close(p.release)
+			if err := <-started; (err == nil) != tc.found {
+				t.Errorf("the start that stood still: %v, want success %v", err, tc.found)
+			}
+			running := shared.docker(t, "ps", "-q", "--filter", "label="+labelSystem+"="+second.config.System)
+			if n := len(strings.Fields(running)); tc.found != (n == 1) || n > 1 {
+				t.Errorf("%d containers run", n)
+			}
+			if e != nil {
+				if err := e.Stop(patient(t), 0); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}

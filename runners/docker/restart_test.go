@@ -1,0 +1,169 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest"
+	"github.com/weir-run/weir/schemas"
+)
+
+// ownEngine is an engine that the test may break. It is started with more flags of dockerd's.
+func ownEngine(t *testing.T, flags string) *testEngine {
+	t.Helper()
+	needDocker(t)
+	t.Setenv("DOCKERD_FLAGS", flags)
+	e := &testEngine{}
+	t.Cleanup(func() {
+		if err := e.down(); err != nil {
+			t.Error(err)
+		}
+	})
+	e.up(t)
+	return e
+}
+
+func (e *testEngine) run(t *testing.T, verb string) {
+	t.Helper()
+	if err := script(verb, e.dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func waitFor(t *testing.T, e runners.Execution) (runners.Result, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*runnertest.Patience)
+	defer cancel()
+	return e.Wait(ctx)
+}
+
+// The engine dies and comes back while the job goes on: nothing of the job is lost, and nothing is told twice.
+func TestEngine_killedUnderARunningJob(t *testing.T) {
+	engine := ownEngine(t, "--live-restore")
+	r := openOn(t, t.TempDir(), engine.host())
+	defer r.Close()
+	out := runnertest.NewRecorder()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.1; i=$((i+1)); done; exit 7", nil), out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Await(t, 5)
+	engine.run(t, "kill")
+	engine.run(t, "up")
+	res, err := waitFor(t, e)
+	if err != nil || res.ExitCode != 7 || res.Reason != "" {
+		t.Errorf("got exit code %d, reason %q, %v, want 7", res.ExitCode, res.Reason, err)
+	}
+	var want []string
+	for i := range 30 {
+		want = append(want, fmt.Sprint(i))
+	}
+	if diff := cmp.Diff(want, out.Lines("")); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+}
+
+// An engine without live-restore ends its containers, as it stops or as it comes back: that is the infrastructure's doing, not the
+// job's.
+func TestEngine_endsTheJob(t *testing.T) {
+	for _, verb := range []string{"stop", "kill"} {
+		t.Run(verb, func(t *testing.T) {
+			engine := ownEngine(t, "")
+			r := openOn(t, t.TempDir(), engine.host())
+			defer r.Close()
+			out := runnertest.NewRecorder()
+			e, err := r.Start(patient(t), spec("run.1", shell(t, "trap 'exit 143' TERM; echo ready; while :; do sleep 0.1; done", nil), out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.Await(t, 1)
+			engine.run(t, verb)
+			engine.run(t, "up")
+			res, err := waitFor(t, e)
+			if err != nil || res.Reason != schemas.ReasonEngineUnreachable {
+				t.Errorf("got exit code %d, reason %q, %v, want engine_unreachable", res.ExitCode, res.Reason, err)
+			}
+		})
+	}
+}
+
+// An engine that does not come back takes what it ran with it: nobody waits for ever.
+func TestEngine_isGivenUp(t *testing.T) {
+	engine := ownEngine(t, "")
+	r := openOn(t, t.TempDir(), engine.host())
+	defer r.Close()
+	r.engine.gone = time.Second
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine.run(t, "kill")
+	_, err = waitFor(t, e)
+	if !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
+		t.Errorf("wait = %v, want ErrGone for engine_unreachable", err)
+	}
+	_, err = r.Start(patient(t), spec("run.2", shell(t, "true", nil), nil))
+	if _, permanent := runners.IsPermanent(err); permanent || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
+		t.Errorf("start = %v, want engine_unreachable, and another try", err)
+	}
+	_, err = r.Find(patient(t), "run.3", runnertest.NewRecorder())
+	if !errors.Is(err, runners.ErrGone) {
+		t.Errorf("find = %v, want ErrGone", err)
+	}
+	engine.run(t, "up") // or nothing can be cleaned up
+}
+
+// A run that comes while the engine is away is started when it is back, and a worker that starts meanwhile waits.
+func TestEngine_isWaitedFor(t *testing.T) {
+	engine := ownEngine(t, "")
+	r := openOn(t, t.TempDir(), engine.host())
+	defer r.Close()
+	engine.run(t, "kill")
+	type started struct {
+		runners.Execution
+		err error
+	}
+	job := shell(t, "exit 3", nil)
+	came := make(chan started, 1)
+	go func() {
+		e, err := r.Start(context.Background(), spec("run.1", job, nil))
+		came <- started{e, err}
+	}()
+	late := make(chan error, 1)
+	go func() {
+		k, err := dial([]client.Opt{client.WithHost(engine.host())}, slog.New(slog.DiscardHandler))
+		if err == nil {
+			var second *runner
+			if second, err = newRunner(context.Background(), k, r.config); err == nil {
+				err = second.Close()
+			}
+		}
+		late <- err
+	}()
+	select {
+	case s := <-came:
+		t.Fatalf("start returned %v while the engine was away", s.err)
+	case err := <-late:
+		t.Fatalf("a new worker was ready (%v) while the engine was away", err)
+	case <-time.After(time.Second):
+	}
+	engine.run(t, "up")
+	s := <-came
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	if res, err := waitFor(t, s); err != nil || res.ExitCode != 3 {
+		t.Errorf("got exit code %d, %v, want 3", res.ExitCode, err)
+	}
+	if err := <-late; err != nil {
+		t.Error(err)
+	}
+}
