@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -21,9 +22,10 @@ func policy(j *Job) string {
 	if j.ImagePullPolicy != "" {
 		return j.ImagePullPolicy
 	}
-	named, err := reference.ParseNormalizedNamed(j.Image)
-	if err != nil {
-		return pullNever // an ID
+	ref, err := reference.ParseAnyReference(j.Image)
+	named, ok := ref.(reference.Named)
+	if err != nil || !ok {
+		return pullNever // an ID, which no registry knows
 	}
 	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok && tagged.Tag() == "latest" && !isDigested(named) {
 		return pullAlways
@@ -95,14 +97,22 @@ func pullError(ctx context.Context, image string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("pull image %s: %w", image, context.Cause(ctx))
-	case errdefs.IsNotFound(err):
+	case errdefs.IsNotFound(err), says(err, "manifest unknown", "name unknown", "repository does not exist"):
 		return runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("pull image %s: %s", image, said(err)))
-	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errdefs.IsInvalidArgument(err):
+	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errdefs.IsInvalidArgument(err),
+		says(err, "unauthorized", "denied", "no basic auth credentials"):
 		return runners.Permanent(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, said(err)))
 	case unreachable(err):
 		return err
 	}
 	return runners.Because(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, said(err)))
+}
+
+// says tells whether a registry's error is one of these. Its codes have words of their own (the distribution API's), which the engine
+// passes on, often as a fault of its own and without the code.
+func says(err error, words ...string) bool {
+	text := strings.ToLower(err.Error())
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }
 
 // said is what the engine said, without the client's own words around it.

@@ -1,0 +1,158 @@
+package docker
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest"
+	"github.com/weir-run/weir/schemas"
+)
+
+// newRegistry starts a registry with the one image weir/tool:1, for those who log in. An image called slow never comes.
+func newRegistry(t *testing.T) (host string) {
+	t.Helper()
+	blobs := map[string][]byte{}
+	put := func(b []byte) (digest string) {
+		digest = fmt.Sprintf("sha256:%x", sha256.Sum256(b))
+		blobs[digest] = b
+		return digest
+	}
+	config, layer := saved(t)
+	manifest, err := json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+		"config": map[string]any{"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config), "digest": put(config)},
+		"layers": []any{map[string]any{"mediaType": "application/vnd.docker.image.rootfs.diff.tar", "size": len(layer), "digest": put(layer)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := put(manifest)
+	over := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		last := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+		user, password, _ := r.BasicAuth()
+		switch {
+		case user != "robot" || password != "s3cret":
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+		case r.URL.Path == "/v2/":
+		case strings.Contains(r.URL.Path, "/slow/"):
+			select {
+			case <-over:
+			case <-r.Context().Done():
+			}
+		case strings.HasSuffix(r.URL.Path, "/weir/tool/manifests/1"), strings.HasSuffix(r.URL.Path, "/manifests/"+digest):
+			w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v2+json")
+			w.Header().Set("Docker-Content-Digest", digest)
+			w.Write(manifest)
+		case blobs[last] != nil:
+			w.Write(blobs[last])
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`)
+		}
+	}))
+	t.Cleanup(func() {
+		close(over)
+		s.Close()
+	})
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// saved is the shell image's configuration and its one layer.
+func saved(t *testing.T) (config, layer []byte) {
+	t.Helper()
+	cmd := exec.Command("docker", "save", busybox)
+	cmd.Env = append(cmd.Environ(), "DOCKER_HOST="+shared.host())
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for r := tar.NewReader(bytes.NewReader(out)); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if files[h.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var manifest []struct {
+		Config string
+		Layers []string
+	}
+	if err := json.Unmarshal(files["manifest.json"], &manifest); err != nil || len(manifest) != 1 || len(manifest[0].Layers) != 1 {
+		t.Fatalf("docker save: %v, %+v", err, manifest)
+	}
+	return files[manifest[0].Config], files[manifest[0].Layers[0]]
+}
+
+func TestPull_saysWhatWentWrong(t *testing.T) {
+	shared.up(t)
+	host := newRegistry(t)
+	t.Setenv("DOCKER_CONFIG", t.TempDir()) // nobody has logged in
+	t.Setenv("ROBOT_PASSWORD", "s3cret")
+	t.Setenv("WRONG_PASSWORD", "guess")
+	login := func(variable string) map[string]any {
+		return map[string]any{"username": "robot", "password": map[string]any{"from_env": variable}}
+	}
+	for _, tt := range []struct {
+		name      string
+		more      map[string]any
+		reason    schemas.Reason // empty: it runs
+		permanent bool
+	}{
+		{"pulled", map[string]any{"image": host + "/weir/tool:1", "registry_credentials": login("ROBOT_PASSWORD")}, "", false},
+		{"pulled again", map[string]any{"image": host + "/weir/tool:1", "registry_credentials": login("ROBOT_PASSWORD"), "image_pull_policy": "Always"}, "", false},
+		{"there by now", map[string]any{"image": host + "/weir/tool:1", "image_pull_policy": "Never"}, "", false},
+		{"no such tag", map[string]any{"image": host + "/weir/tool:2", "registry_credentials": login("ROBOT_PASSWORD")}, schemas.ReasonImageNotFound, true},
+		{"not on the engine", map[string]any{"image": host + "/weir/tool:2", "image_pull_policy": "Never"}, schemas.ReasonImageNotFound, true},
+		{"other platform", map[string]any{"image": busybox, "platform": "linux/s390x", "image_pull_policy": "Never"}, schemas.ReasonImageNotFound, true},
+		{"wrong password", map[string]any{"image": host + "/weir/tool:3", "registry_credentials": login("WRONG_PASSWORD")}, schemas.ReasonImagePullFailed, true},
+		{"no such reference", map[string]any{"image": host + "/weir/tool:4", "registry_credentials": login("NO_PASSWORD")}, schemas.ReasonImagePullFailed, true},
+		{"no registry", map[string]any{"image": "127.0.0.1:9/weir/tool:1"}, schemas.ReasonImagePullFailed, false},
+		{"nobody logged in", map[string]any{"image": host + "/weir/tool:3"}, schemas.ReasonImagePullFailed, true},
+		{"slow", map[string]any{"image": host + "/slow/tool:1", "registry_credentials": login("ROBOT_PASSWORD"), "start_timeout": 0.5}, schemas.ReasonStartTimedOut, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := open(t, t.TempDir())
+			defer r.Close()
+			e, err := r.Start(patient(t), spec("run.1", shell(t, "exit 0", tt.more), runnertest.NewRecorder()))
+			if tt.reason == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if res, err := waitFor(t, e); err != nil || res.ExitCode != 0 {
+					t.Errorf("got exit code %d, %v", res.ExitCode, err)
+				}
+				r.Forget("run.1")
+				return
+			}
+			_, permanent := runners.IsPermanent(err)
+			if got := runners.ReasonOf(err, ""); got != tt.reason || permanent != tt.permanent {
+				t.Errorf("got reason %q, permanent %v, want %q, %v: %v", got, permanent, tt.reason, tt.permanent, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "guess") {
+				t.Errorf("the error shows the password: %v", err)
+			}
+			if left := shared.docker(t, "ps", "-aq", "--filter", "label="+labelSystem+"="+r.config.System); left != "" {
+				t.Errorf("containers are left: %s", left)
+			}
+		})
+	}
+}
