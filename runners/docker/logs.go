@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
@@ -31,7 +32,7 @@ func (r *reader) run(ctx context.Context) error {
 			return err
 		}
 	}
-	for {
+	for refused, wait := 0, firstWait; ; wait = min(2*wait, longestWait) {
 		ended := isClosed(r.e.died) // before the log is read: then what is read is all
 		err := r.read(ctx, !ended)
 		switch {
@@ -42,17 +43,25 @@ func (r *reader) run(ctx context.Context) error {
 			return r.flush(ctx)
 		case err == nil: // there is more
 		case !unreachable(err):
-			return err
+			// A log that goes with its container is no reason not to tell how the job ended.
+			if refused++; r.e.awaitDeath(ctx) && (refused > maxRefused || errdefs.IsNotFound(err) || errdefs.IsConflict(err)) {
+				r.e.runner.log.Warn("the output of a job is not complete: the engine does not give it", "execution", r.e.name, "err", err)
+				r.lines.finish(time.Now())
+				return r.flush(ctx)
+			}
 		default:
 			if err := r.e.runner.engine.await(ctx, false); err != nil {
 				return err
 			}
 		}
-		if !pause(ctx, firstWait) {
+		if !pause(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}
 }
+
+// maxRefused is how often an engine may refuse to show the log of a job that has ended.
+const maxRefused = 5
 
 // recall asks what workers before this one have stored.
 func (r *reader) recall(ctx context.Context) error {

@@ -1,0 +1,182 @@
+package docker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest"
+)
+
+// ran starts a job, waits for its end and forgets it.
+func ran(t *testing.T, r *runner, name, script string, more map[string]any) {
+	t.Helper()
+	e, err := r.Start(patient(t), spec(name, shell(t, script, more), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := waitFor(t, e); err != nil {
+		t.Fatal(err)
+	}
+	r.Forget(name)
+	r.removals.Wait()
+}
+
+// names are those of the containers of r's system, sorted.
+func (e *testEngine) names(t *testing.T, r *runner) []string {
+	t.Helper()
+	prefix := "weir-" + r.config.System + ".p."
+	var names []string
+	for name := range strings.FieldsSeq(e.docker(t, "ps", "-a", "--format", "{{.Names}}", "--filter", "label="+labelSystem+"="+r.config.System)) {
+		names = append(names, strings.TrimPrefix(name, prefix))
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestForget_keepsTheNewestThatFailed(t *testing.T) {
+	shared.up(t)
+	r := open(t, t.TempDir())
+	defer r.Close()
+	keep := map[string]any{"keep_failed": 2}
+	for n := range 4 {
+		ran(t, r, fmt.Sprintf("failed-%d.1", n), "exit 1", keep)
+		ran(t, r, fmt.Sprintf("well-%d.1", n), "exit 0", keep)
+		time.Sleep(time.Second) // which is how an engine counts a container's age
+	}
+	ran(t, r, "asked-for.1", "exit 1", map[string]any{"auto_remove": false})
+	ran(t, r, "plain.1", "exit 1", nil)
+	if diff := cmp.Diff([]string{"asked-for.1.kept", "failed-2.1.kept", "failed-3.1.kept"}, shared.names(t, r)); diff != "" {
+		t.Errorf("containers (-want +got):\n%s", diff)
+	}
+	if list, err := r.List(patient(t)); err != nil || len(list) > 0 {
+		t.Errorf("list: got %q, %v, want no execution", list, err)
+	}
+}
+
+// A worker that was killed after it had recorded a run's end comes again, and is told to forget what it finds.
+func TestForget_asTheNextWorker(t *testing.T) {
+	shared.up(t)
+	dir := t.TempDir()
+	first := open(t, dir)
+	for name, more := range map[string]map[string]any{"a.1": nil, "b.1": {"keep_failed": 1}} {
+		e, err := first.Start(patient(t), spec(name, shell(t, "exit 1", more), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := waitFor(t, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = first.abandon()
+	second := open(t, dir)
+	defer second.Close()
+	list, err := second.List(patient(t))
+	slices.Sort(list)
+	if err != nil || !slices.Equal(list, []string{"a.1", "b.1"}) {
+		t.Errorf("list: got %q, %v", list, err)
+	}
+	for _, name := range list {
+		second.Forget(name)
+	}
+	second.removals.Wait()
+	if diff := cmp.Diff([]string{"b.1.kept"}, shared.names(t, second)); diff != "" {
+		t.Errorf("containers (-want +got):\n%s", diff)
+	}
+}
+
+// What is not this system's is never touched, whatever it is called.
+func TestOthers_areLeftAlone(t *testing.T) {
+	shared.up(t)
+	r, other := open(t, t.TempDir()), open(t, t.TempDir())
+	defer r.Close()
+	defer other.Close()
+	theirs, err := other.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = theirs.Stop(patient(t), 0) }()
+	name := r.containerName("taken.1")
+	stranger := shared.docker(t, "run", "-d", "--name", name, busybox, "sleep", "600")
+	defer shared.docker(t, "rm", "-f", stranger)
+
+	if list, err := r.List(patient(t)); err != nil || len(list) > 0 {
+		t.Errorf("list: got %q, %v, want nothing", list, err)
+	}
+	if _, err := r.Find(patient(t), "taken.1", runnertest.NewRecorder()); err == nil || errors.Is(err, runners.ErrGone) {
+		t.Errorf("find = %v, want an error that says whose the name is", err)
+	}
+	_, err = r.Start(patient(t), spec("taken.1", shell(t, "true", nil), nil))
+	if _, permanent := runners.IsPermanent(err); !permanent || !strings.Contains(err.Error(), "not Weir's") {
+		t.Errorf("start = %v, want a permanent error that says whose the name is", err)
+	}
+	r.Forget("taken.1")
+	r.removals.Wait()
+	_ = shared.docker(t, "inspect", stranger) // fails when it is not there
+	if isClosed(theirs.(*execution).died) {
+		t.Error("another system's container has ended")
+	}
+}
+
+func TestLeftover_isWhatNobodyHasUseFor(t *testing.T) {
+	r := &runner{held: map[string]*execution{"held.1": {}}}
+	now := time.Unix(1_800_000_000, 0)
+	tombstone := map[string]string{labelTombstone: "true", labelExecution: "a.1"}
+	for _, tt := range []struct {
+		state  container.ContainerState
+		age    time.Duration
+		labels map[string]string
+		want   bool
+	}{
+		{container.StateExited, 8 * 24 * time.Hour, nil, true},
+		{container.StateExited, 6 * 24 * time.Hour, nil, false},
+		{container.StateCreated, 8 * 24 * time.Hour, nil, true},
+		{container.StateCreated, time.Minute, nil, false},
+		{container.StateRunning, 100 * 24 * time.Hour, nil, false},
+		{container.StatePaused, 100 * 24 * time.Hour, nil, false},
+		{container.StateExited, 8 * 24 * time.Hour, map[string]string{labelExecution: "held.1"}, false},
+		{container.StateCreated, 25 * time.Hour, tombstone, true},
+		{container.StateCreated, 23 * time.Hour, tombstone, false},
+	} {
+		c := container.Summary{State: tt.state, Created: now.Add(-tt.age).Unix(), Labels: tt.labels}
+		if got := r.leftover(c, now); got != tt.want {
+			t.Errorf("%s for %s, %v: got leftover %v, want %v", tt.state, tt.age, tt.labels, got, tt.want)
+		}
+	}
+}
+
+// A container that somebody removes under a run is gone, and its run hears of it.
+func TestWait_containerIsRemovedByHand(t *testing.T) {
+	shared.up(t)
+	r := open(t, t.TempDir())
+	defer r.Close()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared.docker(t, "rm", "-f", e.ID())
+	res, err := waitFor(t, e)
+	if err == nil && res.Signal != "SIGKILL" || err != nil && !errors.Is(err, runners.ErrGone) {
+		t.Errorf("got %+v, %v, want its end by SIGKILL or ErrGone", res, err)
+	}
+}
+
+func TestWait_jobRunsOutOfMemory(t *testing.T) {
+	shared.up(t)
+	r := open(t, t.TempDir())
+	defer r.Close()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "head -c 200m /dev/zero | tail", map[string]any{"memory": 16, "memswap_limit": "16m"}), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := waitFor(t, e); err != nil || res.Reason != "oom_killed" {
+		t.Errorf("got exit code %d, reason %q, %v, want oom_killed", res.ExitCode, res.Reason, err)
+	}
+}
