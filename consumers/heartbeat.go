@@ -82,7 +82,7 @@ func (w *Worker) recorded() time.Time {
 // left tells whether the worker has executions, though it holds no run any more.
 func (w *Worker) left(ctx context.Context) bool {
 	lister, ok := w.runner.(runners.Lister)
-	if !ok {
+	if !ok || !w.config.kind.EndsWithLease { // others outlive the worker anyway, and need it for nothing
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -102,6 +102,9 @@ func (w *Worker) has(ctx context.Context, execution string) bool {
 	w.mu.Unlock()
 	if owned {
 		return true
+	}
+	if !w.config.kind.EndsWithLease {
+		return false // it is not held: whoever asks finds it on the infrastructure as well as this worker would
 	}
 	lister, ok := w.runner.(runners.Lister)
 	if !ok {

@@ -123,7 +123,7 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 		return history{settled: true}, w.conclude(ctx, d, h, o)
 	}
 	o.retryAt = time.Time{} // no other request is published for it, by whoever reads this
-	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, last: h.last}
+	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, image: h.event.Image, last: h.last}
 	err = w.append(ctx, c, o.event(c.event(w, o.state)))
 	if errors.Is(err, streams.ErrOvertaken) || err == nil && c.state.Final() {
 		return history{settled: true}, w.overtaken(ctx, d)

@@ -102,6 +102,24 @@ func TestRetry_crashesAreCountedApart(t *testing.T) {
 	}
 }
 
+// A tag may have moved on between two attempts: the second is told what the first ran, and every event tells it too.
+func TestRetry_runsTheSameImage(t *testing.T) {
+	b := newBench(t, time.Minute, func(s runners.Spec, e *scripted) {
+		e.end(runners.Result{ExitCode: 2 - s.Attempt})
+	})
+	b.worker(t, "w1", 1)
+	run := b.request(t, `{"retries": {"max": 1, "backoff": 0.25}}`)
+	for _, e := range b.events(t, run) {
+		want := "image-of-" + run + ".1"
+		if e.State == schemas.Pending && e.Attempt == 1 {
+			want = ""
+		}
+		if e.Image != want {
+			t.Errorf("%s of attempt %d: got image %q, want %q", e.State, e.Attempt, e.Image, want)
+		}
+	}
+}
+
 // A copy of a request for an attempt, as one who dies between storing it and acknowledging the last leaves it, starts nothing.
 func TestRetry_askedForTwiceIsMadeOnce(t *testing.T) {
 	b := newBench(t, time.Minute, func(s runners.Spec, e *scripted) {

@@ -22,6 +22,7 @@ type claim struct {
 	state   schemas.State
 	claimed time.Time
 	started time.Time
+	image   string // of the execution, or of the attempt before
 	lease   *lease
 	logs    *streams.LogWriter
 	cancel  cancel
@@ -69,6 +70,10 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 // follow records that the execution runs, holds it until it ends, and reports how.
 func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, running schemas.RunEvent) error {
 	running.Execution = exec.ID()
+	if i, ok := exec.(runners.Imaged); ok {
+		c.image = i.Image()
+		running.Image = c.image
+	}
 	if err := w.append(ctx, c, running); err != nil {
 		w.abandon(c, exec, err)
 		return err
@@ -86,7 +91,7 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, r
 func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history, attempt int) *claim {
 	now := time.Now()
 	c := &claim{
-		delivery: d, job: j, attempt: attempt, crashes: h.event.Crashes, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
+		delivery: d, job: j, attempt: attempt, crashes: h.event.Crashes, image: h.event.Image, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
 		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt),
 	}
 	c.cancel.init(ctx)
@@ -113,7 +118,7 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 	spec := runners.Spec{
 		Name: executionName(c.Run, c.attempt), Run: c.Run, Attempt: c.attempt, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment,
 		Worker: w.Name, Parameters: c.job.parameters, Trace: c.Trace, Job: c.job.configuration, Code: c.job.code, Entrypoint: c.job.entrypoint,
-		Output: output{c.logs}, Lease: c.lease.until,
+		Image: c.image, Output: output{c.logs}, Lease: c.lease.until,
 	}
 	letGo := w.keep(ctx, c)
 	exec, err := w.runner.Start(c.cancel.starting, spec)
@@ -157,7 +162,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 
 // conclude records how a run stands whose attempt this worker did not make, and acknowledges its request.
 func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome) error {
-	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, last: h.last}
+	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, image: h.event.Image, last: h.last}
 	err := w.recordEnd(ctx, c, o)
 	if errors.Is(err, streams.ErrOvertaken) {
 		return w.overtaken(ctx, d)
@@ -173,7 +178,7 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 	e := schemas.RunEvent{
 		Run: c.Run, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment, State: state, Attempt: c.attempt, Worker: w.Name,
-		Crashes: c.crashes, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+		Crashes: c.crashes, Image: c.image, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
 	}
 	if !c.claimed.IsZero() {
 		at := c.claimed.UTC()

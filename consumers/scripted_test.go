@@ -157,6 +157,14 @@ func (e *scripted) end(r runners.Result) {
 
 func (e *scripted) ID() string { return "scripted-" + e.spec.Name }
 
+// Image is what the first attempt happened to run, and any that is told to run the same.
+func (e *scripted) Image() string {
+	if e.spec.Image != "" {
+		return e.spec.Image
+	}
+	return "image-of-" + e.spec.Name
+}
+
 func (e *scripted) Wait(ctx context.Context) (runners.Result, error) {
 	select {
 	case <-e.ended:

@@ -45,6 +45,12 @@ type Leased interface {
 	Lease(until time.Time) error
 }
 
+// Imaged is an Execution that runs an image, which a name stood for as it started.
+type Imaged interface {
+	// Image is the image's ID, to be given to the run's next attempt as [Spec.Image].
+	Image() string
+}
+
 // Forgetter is a Runner that keeps what an ended execution left (its result, its output) until it is told that the
 // final state is recorded.
 type Forgetter interface {
@@ -73,6 +79,7 @@ type Spec struct {
 	Job        json.RawMessage // the rendered job configuration, in the pool type's own shape
 	Code       string          // folder against which Entrypoint and a relative working directory are resolved; empty: Config.Code
 	Entrypoint string          // file.py:function, or empty when the job has a command
+	Image      string          // ID of the image that the attempt before ran, or empty: this one runs the same, if it can
 	Output     Output          // receives the job's output; never nil
 	Lease      time.Time       // until when the worker's right to the run is confirmed; zero: no limit
 }

@@ -68,6 +68,7 @@ func (e *env) showRun(d runDetails, now time.Time, wide bool) error {
 	f.add("Message", d.Message)
 	f.add("Worker", d.Worker)
 	f.add("Execution", d.Execution)
+	f.add("Image", d.Image)
 	if d.Attempt > 0 {
 		f.add("Attempt", strconv.Itoa(d.Attempt))
 	}

@@ -44,10 +44,16 @@ type death struct {
 	outage bool // it was found dead after the engine had been away: then the engine may have ended it
 }
 
-var _ runners.Execution = (*execution)(nil)
+var (
+	_ runners.Execution = (*execution)(nil)
+	_ runners.Imaged    = (*execution)(nil)
+)
 
 // ID implements [runners.Execution]: the container's ID.
 func (e *execution) ID() string { return e.id }
+
+// Image implements [runners.Imaged].
+func (e *execution) Image() string { return e.image }
 
 // Wait implements [runners.Execution].
 func (e *execution) Wait(ctx context.Context) (runners.Result, error) {

@@ -38,8 +38,16 @@ func isDigested(named reference.Named) bool {
 	return ok
 }
 
-// ensureImage returns the ID of the image that the job names, which is on the engine then.
-func (r *runner) ensureImage(ctx context.Context, j *Job) (string, error) {
+// ensureImage returns the ID of the image to run, which is on the engine then: the one that the attempt before ran, so that a retry
+// repeats it whatever the name stands for by now, or else the one that the job names.
+func (r *runner) ensureImage(ctx context.Context, j *Job, before string) (string, error) {
+	if before != "" {
+		pinned := *j
+		pinned.Image = before
+		if id, err := r.imageID(ctx, &pinned); err == nil || !errdefs.IsNotFound(err) {
+			return id, err
+		}
+	}
 	p := policy(j)
 	if p != pullAlways {
 		id, err := r.imageID(ctx, j)

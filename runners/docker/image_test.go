@@ -156,3 +156,36 @@ func TestPull_saysWhatWentWrong(t *testing.T) {
 		})
 	}
 }
+
+// A name may stand for another image when the next attempt starts.
+func TestStart_runsTheImageOfTheAttemptBefore(t *testing.T) {
+	shared.up(t)
+	r := open(t, t.TempDir())
+	defer r.Close()
+	shared.docker(t, "tag", busybox, "weir-test/moving:1")
+	job := shell(t, "test ! -e /usr/bin/python3", map[string]any{"image": "weir-test/moving:1"})
+	run := func(name, before string) (code int, image string) {
+		s := spec(name, job, nil)
+		s.Image = before
+		e, err := r.Start(patient(t), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := waitFor(t, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.ExitCode, e.(runners.Imaged).Image()
+	}
+	code, first := run("run.1", "")
+	if code != 0 || !strings.HasPrefix(first, "sha256:") {
+		t.Errorf("first attempt: got exit code %d, image %q", code, first)
+	}
+	shared.docker(t, "tag", "weir-test/python:1", "weir-test/moving:1")
+	if code, image := run("run.2", first); code != 0 || image != first {
+		t.Errorf("second attempt: got exit code %d, image %q, want %q", code, image, first)
+	}
+	if code, image := run("other.1", "sha256:"+strings.Repeat("0", 64)); code != 1 || image == first {
+		t.Errorf("an attempt whose image is not there any more: got exit code %d, image %q, want what the name stands for", code, image)
+	}
+}

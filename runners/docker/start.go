@@ -67,9 +67,12 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 	if err != nil {
 		return nil, err
 	}
-	image, err := r.ensureImage(ctx, job)
+	image, err := r.ensureImage(ctx, job, spec.Image)
 	if err != nil {
 		return nil, orCause(ctx, err)
+	}
+	if spec.Image == image {
+		l.image = image // the name may stand for another one by now
 	}
 	options, err := request(job, l)
 	if err != nil {
