@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/docker/cli/cli/config"
+
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/runners/runnertest"
 	"github.com/weir-run/weir/schemas"
@@ -105,7 +107,9 @@ func saved(t *testing.T) (config, layer []byte) {
 func TestPull_saysWhatWentWrong(t *testing.T) {
 	shared.up(t)
 	host := newRegistry(t)
-	t.Setenv("DOCKER_CONFIG", t.TempDir()) // nobody has logged in
+	before := config.Dir()
+	config.SetDir(t.TempDir()) // nobody has logged in
+	t.Cleanup(func() { config.SetDir(before) })
 	t.Setenv("ROBOT_PASSWORD", "s3cret")
 	t.Setenv("WRONG_PASSWORD", "guess")
 	login := func(variable string) map[string]any {
