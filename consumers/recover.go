@@ -103,16 +103,19 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 		return h, err
 	}
 	if left > 0 {
-		return history{settled: true}, d.GiveBack(left + 10*time.Millisecond)
+		return history{settled: true}, d.GiveBack(min(left, w.ackWait()) + 10*time.Millisecond)
 	}
-	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
+	gone := "its execution is gone"
+	if w.elsewhere(h) {
+		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
+	} else if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
 		if err := w.find(ctx, d.Delivery, &h); !errors.Is(err, runners.ErrGone) {
 			return h, err
 		}
 	}
-	o := crashed(schemas.ReasonWorkerLost, fmt.Sprintf("worker %s did not renew its lease, and its execution is gone", h.event.Worker))
+	o := crashed(schemas.ReasonWorkerLost, fmt.Sprintf("worker %s did not renew its lease, and %s", h.event.Worker, gone))
 	if h.event.State == schemas.Cancelling {
-		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker and its execution are gone"}
+		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker is gone, and " + gone}
 	}
 	retries, err := w.retries(ctx, d)
 	if err != nil {
@@ -142,10 +145,19 @@ func (w *Worker) find(ctx context.Context, d *streams.Delivery, h *history) erro
 	return err
 }
 
+// elsewhereLeases is for how many ack waits a lost worker's execution is left alone by those who cannot look for it: it may go on where
+// it is, and a worker of that place, which is started again as a rule, goes on with it.
+const elsewhereLeases = 10
+
+// elsewhere tells whether the last attempt's execution is at a place where this worker does not find it.
+func (w *Worker) elsewhere(h history) bool {
+	return w.place != "" && h.event.Place != "" && w.place != h.event.Place
+}
+
 // mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody
 // read late or gave back late, or that a NATS node's jumping clock brought, proves nothing. No lease outlasts two thirds of an
 // ack wait from the owner's last confirmed record, so it has not once that record has been the last for so long, or was taken
-// back, or the owner says itself that it has no such execution. 0: it has not.
+// back, or the owner says itself that it has no such execution. 0: it has not. What it left elsewhere is given more time.
 func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
 	owner := h.event.Worker
 	if owner == w.Name || owner == "" {
@@ -154,6 +166,9 @@ func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) 
 	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
 	if err != nil || record.TakenBack {
 		return 0, err
+	}
+	if w.elsewhere(h) {
+		return max(elsewhereLeases*w.ackWait()-w.seen.unchanged(owner, record.Data), 0), nil
 	}
 	left := w.leftOf(owner, record)
 	if left <= 0 || w.conn.Lacks(ctx, h.event.Pool, owner, executionName(h.event.Run, h.attempt)) {

@@ -267,6 +267,29 @@ func TestRestart_reportsNoAttemptTwice(t *testing.T) {
 	}
 }
 
+// Each machine has a container engine of its own: what a lost worker left on its engine goes on there, and nobody starts another attempt
+// beside it before that worker had time to come back. When it does not, the run goes on without it.
+func TestRun_isNotTriedAgainBesideWhatIsElsewhere(t *testing.T) {
+	t.Parallel()
+	const ackWait = time.Second
+	b := newBench(t, ackWait, nil)
+	b.infra.place = "here"
+	w, run := b.holding(t, "")
+	w.kill()
+	other := &bench{Conn: b.Conn, server: b.server, infra: newInfrastructure(nil)}
+	other.infra.place = "there"
+	other.worker(t, "w2", 1)
+	other.quiet(t, 5*ackWait)
+	(<-other.infra.began).end(runners.Result{})
+	events := b.events(t, run)
+	if got, want := states(events), []string{"pending 1", "running 1", "retrying 1 worker_lost", "pending 2", "running 2", "completed 2"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if first, last := events[1].Place, events[len(events)-1].Place; first != "here" || last != "there" {
+		t.Errorf("the attempts were at %q and %q, want here and there", first, last)
+	}
+}
+
 // Whoever took a run over died before its claim: another delivery of the same request goes on, and nothing else is published.
 func TestRun_isCarriedOnByTheRequestThatWasTakenOver(t *testing.T) {
 	b := newBench(t, time.Second, nil)

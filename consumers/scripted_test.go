@@ -19,6 +19,7 @@ type infrastructure struct {
 	script  func(runners.Spec, *scripted)
 	err     error // what Start answers; under mu
 	began   chan *scripted
+	place   string                     // where its executions are, if workers of other places don't find them; set before the first worker
 	runners map[string]*scriptedRunner // each worker's newest; under mu
 }
 
@@ -41,6 +42,8 @@ func (i *infrastructure) poolType() runners.Type {
 		},
 	}
 }
+
+func (r *scriptedRunner) Place() string { return r.place }
 
 // scriptedRunner is one worker's access to the infrastructure.
 type scriptedRunner struct {

@@ -51,6 +51,12 @@ type Imaged interface {
 	Image() string
 }
 
+// Placed is a Runner whose executions are at one place of several, each with its workers: a machine's own container engine. Only a
+// worker of the same place finds them.
+type Placed interface {
+	Place() string
+}
+
 // Forgetter is a Runner that keeps what an ended execution left (its result, its output) until it is told that the
 // final state is recorded.
 type Forgetter interface {

@@ -48,6 +48,7 @@ func (o *object) runEvent(e RunEvent) {
 	o.optionalText("worker", e.Worker)
 	o.time("time", e.Time)
 	o.optionalText("execution", e.Execution)
+	o.optionalText("place", e.Place)
 	o.optionalText("image", e.Image)
 	o.optionalText("parent", e.Parent)
 	if len(e.Tags) > 0 {

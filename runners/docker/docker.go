@@ -20,6 +20,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/moby/client"
+
 	"github.com/weir-run/weir/runners"
 )
 
@@ -49,6 +51,7 @@ var Type = runners.Type{
 type runner struct {
 	config runners.Config
 	engine *engine
+	place  string // the engine's ID
 	log    *slog.Logger
 	spawn  func(func(context.Context)) // runs a function in the background until the runner is closed
 	end    context.CancelFunc          // ends those
@@ -66,6 +69,7 @@ var (
 	_ runners.Runner    = (*runner)(nil)
 	_ runners.Forgetter = (*runner)(nil)
 	_ runners.Lister    = (*runner)(nil)
+	_ runners.Placed    = (*runner)(nil)
 )
 
 // newRunner waits until the engine answers: a worker that cannot start anything claims nothing.
@@ -73,8 +77,12 @@ func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, 
 	if err := e.await(ctx, false); err != nil {
 		return nil, fmt.Errorf("wait for the engine at %s: %w", e.api.DaemonHost(), err)
 	}
+	info, err := e.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("ask the engine at %s who it is: %w", e.api.DaemonHost(), err)
+	}
 	r := &runner{
-		config: config, engine: e, log: e.log,
+		config: config, engine: e, place: info.Info.ID, log: e.log,
 		held: map[string]*execution{}, ids: map[string]*execution{}, forgotten: map[string]bool{},
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -90,6 +98,9 @@ func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, 
 	r.spawn(r.sweep)
 	return r, nil
 }
+
+// Place implements [runners.Placed]: the engine's ID.
+func (r *runner) Place() string { return r.place }
 
 // closeTime is how long a runner that is closed goes on removing what is done with.
 const closeTime = 15 * time.Second

@@ -69,6 +69,9 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 	case <-ctx.Done():
 		return runners.Result{}, errClosed
 	}
+	if e.exitCode() == 0 { // what else there is to know changes nothing
+		return e.withValue(ctx, conclude(facts{started: e.since, ended: e.death.at}))
+	}
 	c, err := e.inspect(ctx)
 	if err != nil {
 		return runners.Result{}, err
@@ -85,11 +88,14 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 	if s := signalOf(f.code); !f.stopped && !f.oom && !f.engine && (s == "SIGTERM" || s == "SIGKILL") {
 		f.engine = e.runner.engine.stopping(ctx)
 	}
-	res := conclude(f)
-	if res.ExitCode == 0 && c != nil {
-		return e.withValue(ctx, res)
-	}
-	return res, nil
+	return conclude(f), nil
+}
+
+// exitCode is the job's, once it has died.
+func (e *execution) exitCode() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.death.code
 }
 
 // inspect asks for the container; nil: it was removed after its end.

@@ -41,7 +41,7 @@ type execution struct {
 type death struct {
 	code   int
 	at     time.Time
-	outage bool // it was found dead after the engine had been away: then the engine may have ended it
+	outage bool // it was found dead, and nobody had listened or the engine been away: then the engine may have ended it
 }
 
 var (

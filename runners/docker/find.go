@@ -85,7 +85,7 @@ func (r *runner) take(c *container.InspectResponse, out runners.Output) *executi
 	}
 	r.hold(e)
 	if ended(c) {
-		e.die(deathOf(c, false))
+		e.die(deathOf(c, true)) // nobody listened
 	} else {
 		r.spawn(func(ctx context.Context) { r.look(ctx, e) }) // it may have ended before its events could reach e
 	}

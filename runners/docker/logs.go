@@ -32,13 +32,22 @@ func (r *reader) run(ctx context.Context) error {
 			return err
 		}
 	}
+	last := make(chan []byte, 1) // the log's last entry, asked for as soon as the job has ended
+	r.e.runner.spawn(func(context.Context) {
+		select {
+		case <-r.e.died:
+			last <- r.tail(ctx)
+		case <-ctx.Done():
+			last <- unknownTail
+		}
+	})
 	for refused, wait := 0, firstWait; ; wait = min(2*wait, longestWait) {
 		ended := isClosed(r.e.died) // before the log is read: then what is read is all
 		err := r.read(ctx, !ended)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err == nil && (ended || r.e.awaitDeath(ctx) && r.complete(ctx)):
+		case err == nil && (ended || r.e.awaitDeath(ctx) && bytes.Equal(<-last, r.last)):
 			r.lines.finish(time.Now())
 			return r.flush(ctx)
 		case err == nil: // there is more
@@ -121,16 +130,22 @@ func (r *reader) flush(ctx context.Context) error {
 	return r.out.Flush(ctx)
 }
 
-// complete tells whether the last entry of the log is the last that was read. An engine that follows a log may stop at the job's
-// end without having shown all of it (moby before 23.0).
-func (r *reader) complete(ctx context.Context) bool {
+// tail is the last entry of a log that is complete; empty: it has none. It has to be the last that was read: an
+// engine that follows a log may stop at the job's end without having shown all of it (moby before 23.0).
+func (r *reader) tail(ctx context.Context) []byte {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	log, err := r.e.runner.engine.api.ContainerLogs(ctx, r.e.id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Tail: "1"})
 	if err != nil {
-		return false
+		return unknownTail
 	}
 	defer log.Close()
 	e, err := readEntry(bufio.NewReader(log))
-	return (err == nil || errors.Is(err, io.EOF)) && bytes.Equal(e.raw, r.last)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return unknownTail
+	}
+	return e.raw
 }
+
+// unknownTail is like no entry: then the log is read once more.
+var unknownTail = []byte("?")

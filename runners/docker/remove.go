@@ -71,7 +71,7 @@ func (r *runner) putAway(ctx context.Context, name string, e *execution) error {
 	call, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	_, err = r.engine.api.ContainerRename(call, c.ID, client.ContainerRenameOptions{NewName: r.containerName(name) + keptSuffix})
-	if err != nil && !errdefs.IsConflict(err) {
+	if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) {
 		return err
 	}
 	if !k.always {
@@ -131,7 +131,7 @@ func (r *runner) sweep(ctx context.Context) {
 	for {
 		if list, err := r.list(ctx); err == nil {
 			for _, c := range list {
-				if r.leftover(c, time.Now()) {
+				if r.leftover(c, time.Now()) && !r.endedLately(ctx, c.ID) {
 					if err := r.removeContainer(ctx, c.ID); err == nil {
 						r.log.Info("removed an old container", "name", c.Names, "state", c.State)
 					}
@@ -142,6 +142,12 @@ func (r *runner) sweep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// endedLately tells whether a container has ended within [leftoverAge]: one may have run for longer, and its end is recorded now.
+func (r *runner) endedLately(ctx context.Context, id string) bool {
+	c, err := r.inspect(ctx, id)
+	return err != nil || ended(c) && time.Since(deathOf(c, false).at) < leftoverAge
 }
 
 // leftover tells whether a container of this pool is there without use. Nobody holds one that has ended or never started for so long.

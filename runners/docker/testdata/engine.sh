@@ -66,13 +66,13 @@ up() {
 		END
 		setsid nohup containerd --config "$dir/containerd.toml" >"$dir/containerd.log" 2>&1 </dev/null &
 		echo $! >"$dir/containerd.pid"
-		wait_for 10 test -S "$dir/containerd.sock"
+		wait_for 60 test -S "$dir/containerd.sock"
 	fi
 	alive dockerd || rm -f "$dir/dockerd.pid"
 	# shellcheck disable=SC2086 # the flags are several words
 	setsid nohup dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" -H "unix://$sock" \
 		--containerd "$dir/containerd.sock" --exec-opt native.cgroupdriver=cgroupfs ${DOCKERD_FLAGS:-} >>"$dir/dockerd.log" 2>&1 </dev/null &
-	wait_for 30 answers || {
+	wait_for 90 answers || {
 		tail -n 20 "$dir/dockerd.log" >&2
 		echo "engine.sh: dockerd did not come up" >&2
 		return 1
@@ -118,7 +118,7 @@ images() {
 
 kill_engine() {
 	! alive dockerd || kill -KILL "$(cat "$dir/dockerd.pid")"
-	wait_for 10 dead dockerd
+	wait_for 60 dead dockerd
 }
 
 stop_engine() {
@@ -135,7 +135,7 @@ down() {
 	fi
 	stop_engine
 	! alive containerd || kill -TERM "$(cat "$dir/containerd.pid")"
-	wait_for 20 dead containerd
+	wait_for 60 dead containerd
 	for pid in $(pgrep -f "^.*containerd-shim.* -address $dir/" || true); do kill -KILL "$pid" 2>/dev/null || true; done
 	awk -v d="$dir/" 'index($2, d) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mount; do umount -l "$mount" || true; done
 	rm -rf "$dir"
