@@ -69,14 +69,20 @@ up() {
 		wait_for 60 test -S "$dir/containerd.sock"
 	fi
 	alive dockerd || rm -f "$dir/dockerd.pid"
+	# Engines side by side share the bridge docker0, and would take each other's rules away: no job of a test needs any. They start one
+	# after the other, since each looks for the bridge and makes it.
+	exec 9>/tmp/weir-engine.lock
+	flock 9
 	# shellcheck disable=SC2086 # the flags are several words
 	setsid nohup dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" -H "unix://$sock" \
-		--containerd "$dir/containerd.sock" --exec-opt native.cgroupdriver=cgroupfs ${DOCKERD_FLAGS:-} >>"$dir/dockerd.log" 2>&1 </dev/null &
+		--containerd "$dir/containerd.sock" --exec-opt native.cgroupdriver=cgroupfs --iptables=false --ip-masq=false \
+		${DOCKERD_FLAGS:-} >>"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
 	wait_for 90 answers || {
 		tail -n 20 "$dir/dockerd.log" >&2
 		echo "engine.sh: dockerd did not come up" >&2
 		return 1
 	}
+	exec 9>&-
 }
 
 # root_of FOLDER PACKAGES...: unpacks Debian packages, and busybox's applets beside them.
