@@ -59,6 +59,12 @@ func (p *program) stop() {
 	<-p.done
 }
 
+// kill ends the program and all it started at once.
+func (p *program) kill() {
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.done
+}
+
 // failed explains err with the end of the program's log.
 func (p *program) failed(err error) error {
 	text, _ := os.ReadFile(p.log)
@@ -109,11 +115,17 @@ type system struct {
 }
 
 // startSystem starts one for the named measurement. started is where its job writes that it has started.
-func (b *bench) startSystem(ctx context.Context, name, started string) (s *system, err error) {
-	s = &system{}
-	if s.dir, err = b.project(started); err != nil {
+func (b *bench) startSystem(ctx context.Context, name, started string) (*system, error) {
+	dir, err := b.project(started)
+	if err != nil {
 		return nil, err
 	}
+	return b.startSystemOf(ctx, name, dir)
+}
+
+// startSystemOf starts one with the deployments of the project in dir.
+func (b *bench) startSystemOf(ctx context.Context, name, dir string) (s *system, err error) {
+	s = &system{dir: dir}
 	if s.nats, s.addr, s.monitor, s.conn, err = b.startNATS(ctx, filepath.Join(b.dir, name)); err != nil {
 		return nil, err
 	}
