@@ -31,7 +31,7 @@ func TestHeavyETL_totalsAreThoseOfTheFile(t *testing.T) {
 	t.Parallel()
 	source := filepath.Join(t.TempDir(), "orders.csv")
 	var got totals
-	call(t, "heavy_etl", "heavy_etl_flow", map[string]string{"source": source}, &got)
+	call(t, "heavy_etl", "heavy_etl_flow", map[string]any{"source": source}, &got)
 
 	f, err := os.Open(source)
 	if err != nil {
@@ -79,7 +79,7 @@ func TestGenerateOrders_writesTheSameBytesEverywhere(t *testing.T) {
 func TestMyFlow_greetsByName(t *testing.T) {
 	t.Parallel()
 	var got string
-	out := call(t, "my_flow", "my_flow", map[string]string{"name": "weir"}, &got)
+	out := call(t, "my_flow", "my_flow", map[string]any{"name": "weir"}, &got)
 	if want := "Hello, weir!"; got != want {
 		t.Errorf("my_flow: got %q, want %q", got, want)
 	}
@@ -88,8 +88,31 @@ func TestMyFlow_greetsByName(t *testing.T) {
 	}
 }
 
-// call runs a function of the quickstart's flows in Python, with nothing installed, and reads what it returns into result.
-func call(t *testing.T, module, function string, arguments map[string]string, result any) (printed string) {
+// The container's function does the same without a container.
+func TestPrimes_areCounted(t *testing.T) {
+	t.Parallel()
+	type answer struct {
+		Below, Primes int
+		Largest       *int
+	}
+	two, last := 2, 99991
+	for _, want := range []answer{{0, 0, nil}, {2, 0, nil}, {3, 1, &two}, {100_000, 9592, &last}} {
+		var got answer
+		callIn(t, "docker", "primes", "primes", map[string]any{"below": want.Below}, &got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("primes below %d (-want +got):\n%s", want.Below, diff)
+		}
+	}
+}
+
+// call runs a function of the quickstart's flows.
+func call(t *testing.T, module, function string, arguments map[string]any, result any) (printed string) {
+	t.Helper()
+	return callIn(t, "quickstart", module, function, arguments, result)
+}
+
+// callIn runs a function of an example's flows in Python, with nothing installed, and reads what it returns into result.
+func callIn(t *testing.T, example, module, function string, arguments map[string]any, result any) (printed string) {
 	t.Helper()
 	const launch = `
 import importlib, json, sys
@@ -104,7 +127,7 @@ with open(sys.argv[4], "w") as f:
 	}
 	file := filepath.Join(t.TempDir(), "result.json")
 	cmd := exec.CommandContext(t.Context(), "python3", "-I", "-c", launch, module, function, string(args), file)
-	cmd.Dir = "quickstart"
+	cmd.Dir = example
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s.%s: %v\n%s", module, function, err, out)

@@ -42,20 +42,7 @@ func TestDocumentation_commandsWork(t *testing.T) {
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
-			desk := newDesk(t, programs)
-			main := desk.terminal(t)
-			for _, b := range list {
-				t.Logf("%s:%d %s", b.page, b.line, b.session)
-				switch b.session {
-				case background:
-					b.begin(t, desk.terminal(t))
-				case elsewhere:
-					b.check(t)
-				default:
-					b.run(t, main)
-				}
-			}
-			desk.settle(t)
+			newDesk(t, programs).perform(t, list)
 		})
 	}
 }
@@ -280,7 +267,7 @@ func newDesk(t *testing.T, programs map[string]string) *desk {
 	t.Helper()
 	folder := t.TempDir()
 	root := filepath.Join("..", "..")
-	for _, name := range []string{"Makefile", "examples/quickstart", "examples/shell"} {
+	for _, name := range []string{"Makefile", "examples/quickstart", "examples/shell", "examples/docker"} {
 		copyTree(t, filepath.Join(root, name), filepath.Join(folder, name))
 	}
 	bin := filepath.Join(folder, "bin")
@@ -301,6 +288,24 @@ func newDesk(t *testing.T, programs map[string]string) *desk {
 		"GO=true", // make run's build: bin/weir is there
 		"UP=--nats-listen "+address+" --http-listen 127.0.0.1:0",
 	)}
+}
+
+// perform runs blocks in order.
+func (d *desk) perform(t *testing.T, list []block) {
+	t.Helper()
+	main := d.terminal(t)
+	for _, b := range list {
+		t.Logf("%s:%d %s", b.page, b.line, b.session)
+		switch b.session {
+		case background:
+			b.begin(t, d.terminal(t))
+		case elsewhere:
+			b.check(t)
+		default:
+			b.run(t, main)
+		}
+	}
+	d.settle(t)
 }
 
 // settle waits for what the terminals in the background still owe.
