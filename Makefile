@@ -8,7 +8,7 @@ TOOLS ?= $(BIN)
 # The quickstart's data folder, seen from examples/quickstart, and more flags for weir up.
 DATA ?= .weir
 UP   ?=
-# What test and test-integration look at, and how long each fuzz target runs.
+# What test looks at, and how long each fuzz target runs.
 PKG      ?= ./...
 FUZZTIME ?= 10s
 # How long make torture breaks things, and from which seed: the same things again with the same one.
@@ -40,12 +40,14 @@ test: $(TOOLS)/nats ## Run all tests, raced, in random order
 	@$(if $(RACE),:,echo 'no C compiler: the tests run WITHOUT the race detector (install gcc to have it)')
 	$(NATS_CLI) $(GO) test $(RACE) -shuffle=on -timeout 10m $(PKG)
 
-test-integration: $(TOOLS)/nats ## Run the tests that need infrastructure: WEIR_TEST=docker,ecs make test-integration
+# A test that needs infrastructure is in its runner's package, or in cmd/weir and named after it: TestDocker_….
+test-integration: $(TOOLS)/nats ## Run the tests that need infrastructure: WEIR_TEST=docker make test-integration
 	@if [ -z "$(WEIR_TEST)" ]; then echo 'Nothing was asked for: name the infrastructure that is there, as in WEIR_TEST=docker make test-integration'; exit 0; fi; \
 	for name in $$(echo "$(WEIR_TEST)" | tr , ' '); do \
 		[ -d "runners/$$name" ] || { echo "there is no pool type $$name to test"; exit 1; }; \
-	done; \
-	WEIR_TEST="$(WEIR_TEST)" $(NATS_CLI) $(GO) test $(RACE) -count=1 -timeout 30m $(PKG)
+		WEIR_TEST="$(WEIR_TEST)" $(GO) test $(RACE) -count=1 -timeout 30m "./runners/$$name" && \
+		WEIR_TEST="$(WEIR_TEST)" $(NATS_CLI) $(GO) test $(RACE) -count=1 -timeout 30m -run "(?i)^Test$${name}_" ./cmd/weir || exit 1; \
+	done
 
 lint: $(TOOLS)/golangci-lint ## Vet and lint
 	$(GO) vet ./...

@@ -85,13 +85,18 @@ up() {
 	exec 9>&-
 }
 
+download() { (cd "$dir/debs" && apt-get download -qq "$@" 2> >(grep -v '^W:' >&2)); }
+
 # root_of FOLDER PACKAGES...: unpacks Debian packages, and busybox's applets beside them.
 root_of() {
 	local root=$1 package applet
 	shift
 	rm -rf "$dir/debs" "$root"
 	mkdir -p "$dir/debs" "$root"/{tmp,proc,sys,dev,etc,root,run,var/tmp}
-	(cd "$dir/debs" && apt-get download -qq busybox-static "$@" 2> >(grep -v '^W:' >&2))
+	download busybox-static "$@" 2>/dev/null || { # a machine that has no lists of packages, or old ones
+		apt-get update -qq
+		download busybox-static "$@"
+	}
 	for package in "$dir"/debs/*.deb; do dpkg-deb -x "$package" "$root"; done
 	rm -rf "$root"/usr/share/{doc,man,locale,lintian}
 	chmod 1777 "$root/tmp" "$root/var/tmp"
