@@ -19,19 +19,26 @@ import (
 // that stands still. What was begun is not undone by that.
 type proxy struct {
 	host string
-	hold string // the end of the path of the requests to hold; set before the first
+	hold string // the end of the path of the requests to hold; empty: none
 
 	held    chan struct{} // a value for each that is held
 	release chan struct{} // closed when they may go on
 	late    bool          // it is the answer that is held
+
+	answer func(*http.Response) // may change an answer; nil: none is
 }
 
 func newProxy(t testing.TB, engine, hold string, late bool) *proxy {
 	t.Helper()
-	p := &proxy{
-		host: "unix://" + filepath.Join(t.TempDir(), "p.sock"), hold: hold, late: late,
-		held: make(chan struct{}, 10), release: make(chan struct{}),
-	}
+	p := &proxy{hold: hold, late: late, held: make(chan struct{}, 10), release: make(chan struct{})}
+	p.serve(t, engine)
+	return p
+}
+
+// serve starts it between engine and host.
+func (p *proxy) serve(t testing.TB, engine string) {
+	t.Helper()
+	p.host = "unix://" + filepath.Join(t.TempDir(), "p.sock")
 	back := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: "engine"}) },
 		Transport: &http.Transport{
@@ -42,14 +49,17 @@ func newProxy(t testing.TB, engine, hold string, late bool) *proxy {
 		},
 		FlushInterval: -1,
 		ModifyResponse: func(r *http.Response) error {
-			if p.late && strings.HasSuffix(r.Request.URL.Path, p.hold) {
+			if p.answer != nil {
+				p.answer(r)
+			}
+			if p.hold != "" && p.late && strings.HasSuffix(r.Request.URL.Path, p.hold) {
 				p.wait()
 			}
 			return nil
 		},
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !p.late && strings.HasSuffix(r.URL.Path, p.hold) {
+		if p.hold != "" && !p.late && strings.HasSuffix(r.URL.Path, p.hold) {
 			p.wait()
 		}
 		back.ServeHTTP(w, r)
@@ -67,7 +77,6 @@ func newProxy(t testing.TB, engine, hold string, late bool) *proxy {
 		server.Close()
 		<-served
 	})
-	return p
 }
 
 func (p *proxy) wait() {

@@ -1,0 +1,52 @@
+package docker
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-run/weir/runners/runnertest"
+)
+
+// cutFollowed ends the answer to a followed log after its first entry, as some engines may at the job's end.
+func cutFollowed(r *http.Response) {
+	if r.Request.URL.Query().Get("follow") != "1" {
+		return
+	}
+	whole := r.Body
+	cut, w := io.Pipe()
+	r.Body = cut
+	go func() {
+		defer whole.Close()
+		b := bufio.NewReader(whole)
+		first, err := readEntry(b)
+		if err == nil {
+			_, err = w.Write(first.raw)
+		}
+		_, rest := io.Copy(io.Discard, b) // it ends when the job does
+		w.CloseWithError(errors.Join(err, rest))
+	}()
+}
+
+func TestReader_hasWhatAnEngineLeavesOutOfAFollowedLog(t *testing.T) {
+	shared.up(t)
+	p := &proxy{answer: cutFollowed}
+	p.serve(t, shared.host())
+	r := openOn(t, t.TempDir(), p.host)
+	defer r.Close()
+	out := runnertest.NewRecorder()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "echo 1; sleep 1; echo 2; echo 3", nil), out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := waitFor(t, e); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"1", "2", "3"}, out.Lines("")); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+}
