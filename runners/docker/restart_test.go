@@ -95,6 +95,37 @@ func TestEngine_endsTheJob(t *testing.T) {
 	}
 }
 
+// A machine that is shut down stops worker and engine. What the next worker finds dead, nobody heard the end of.
+func TestFind_jobEndedWhileNobodyListened(t *testing.T) {
+	engine := ownEngine(t, "")
+	dir := t.TempDir()
+	r := openOn(t, dir, engine.host())
+	jobs := map[int]schemas.Reason{143: schemas.ReasonEngineUnreachable, 7: ""} // what the engine's SIGTERM makes them end with
+	name := func(code int) string { return fmt.Sprintf("ends-%d.1", code) }
+	for code := range jobs {
+		out := runnertest.NewRecorder()
+		script := fmt.Sprintf("trap 'exit %d' TERM; echo ready; while :; do sleep 0.1; done", code)
+		if _, err := r.Start(patient(t), spec(name(code), shell(t, script, nil), out)); err != nil {
+			t.Fatal(err)
+		}
+		out.Await(t, 1)
+	}
+	_ = r.abandon() // the worker is killed
+	engine.run(t, "stop")
+	engine.run(t, "up")
+	r = openOn(t, dir, engine.host())
+	defer r.Close()
+	for code, want := range jobs {
+		e, err := r.Find(patient(t), name(code), runnertest.NewRecorder())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := waitFor(t, e); err != nil || res.ExitCode != code || res.Reason != want {
+			t.Errorf("got exit code %d, reason %q, %v, want %d, reason %q", res.ExitCode, res.Reason, err, code, want)
+		}
+	}
+}
+
 // An engine that does not come back takes what it ran with it: nobody waits for ever.
 func TestEngine_isGivenUp(t *testing.T) {
 	engine := ownEngine(t, "")
