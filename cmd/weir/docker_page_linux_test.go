@@ -59,3 +59,10 @@ func TestDocker_pageNamesEveryJobVariable(t *testing.T) {
 		t.Errorf("job variables (-template.json +docs/docker.md):\n%s", diff)
 	}
 }
+
+// weir up serves process pools only, and says how others are served.
+func TestDocker_upNamesTheWorkerThatIsMissing(t *testing.T) {
+	t.Parallel()
+	p := start(t, filepath.Join("..", "..", "examples", "docker"), "up", "--data", t.TempDir(), "--nats-listen", "127.0.0.1:0", "--http-listen", "off")
+	p.await(t, "weir worker start --pool containers")
+}
