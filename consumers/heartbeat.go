@@ -79,16 +79,29 @@ func (w *Worker) recorded() time.Time {
 	return w.wrote
 }
 
-// left tells whether the worker has executions, though it holds no run any more.
+// left tells whether the worker has executions of runs that are still in its name, though it holds no run any more.
 func (w *Worker) left(ctx context.Context) bool {
 	lister, ok := w.runner.(runners.Lister)
-	if !ok || !w.config.kind.EndsWithLease { // others outlive the worker anyway, and need it for nothing
+	if !ok {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	names, err := lister.List(ctx)
-	return err != nil || len(names) > 0
+	return err != nil || slices.ContainsFunc(names, func(name string) bool { return w.mine(ctx, name) })
+}
+
+// mine tells whether a run is at that execution, in the name of this worker. What cannot be known counts as mine.
+func (w *Worker) mine(ctx context.Context, execution string) bool {
+	run, attempt, err := parseExecutionName(execution)
+	if err != nil {
+		return true
+	}
+	last, err := w.conn.LastEventIn(ctx, w.Pool, run)
+	if errors.Is(err, streams.ErrNotFound) {
+		return false
+	}
+	return err != nil || last.Worker == w.Name && last.Attempt == attempt && !last.State.Final()
 }
 
 // has tells whether the worker has an execution, or is about to. What it cannot know counts as had.

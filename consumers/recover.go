@@ -160,6 +160,9 @@ func (w *Worker) elsewhere(h history) bool {
 // back, or the owner says itself that it has no such execution. 0: it has not. What it left elsewhere is given more time.
 func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
 	owner := h.event.Worker
+	if owner == w.Name && w.elsewhere(h) { // it was at another place before it was started anew
+		return max(time.Until(w.started.Add(elsewhereLeases*w.ackWait())), 0), nil
+	}
 	if owner == w.Name || owner == "" {
 		return max(time.Until(w.alone), 0), nil // this worker's own supervisor knows
 	}

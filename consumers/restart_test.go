@@ -290,6 +290,32 @@ func TestRun_isNotTriedAgainBesideWhatIsElsewhere(t *testing.T) {
 	}
 }
 
+// A worker that lost its right to a run, and let a container go that is still the run's, does not say with its end that it left nothing.
+func TestWorker_thatLeavesAnExecutionKeepsItsRecord(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		owner string
+		taken bool
+	}{{"w1", false}, {"w2", true}} {
+		b := newBench(t, time.Minute, nil)
+		run := b.request(t, "")
+		lost := b.takeAndLose(t)
+		b.write(t, schemas.RunEvent{
+			Run: run, Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Running, Attempt: 1, Worker: tc.owner, Time: time.Now().UTC(),
+			Requested: lost.Requested, Sequence: lost.Sequence,
+		}, 0)
+		w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+		if _, err := b.infra.start(t.Context(), runners.Spec{Name: run + ".1", Worker: "w1"}); err != nil {
+			t.Fatal(err)
+		}
+		w.drain()
+		b.ended(t, w)
+		if r, err := b.WorkerRecord(t.Context(), "dev", "w1"); err != nil || r.TakenBack != tc.taken {
+			t.Errorf("run of %s: got record taken back %t, %v, want %t", tc.owner, r.TakenBack, err, tc.taken)
+		}
+	}
+}
+
 // Whoever took a run over died before its claim: another delivery of the same request goes on, and nothing else is published.
 func TestRun_isCarriedOnByTheRequestThatWasTakenOver(t *testing.T) {
 	b := newBench(t, time.Second, nil)
