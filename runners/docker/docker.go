@@ -74,12 +74,14 @@ var (
 
 // newRunner waits until the engine answers: a worker that cannot start anything claims nothing.
 func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, error) {
-	if err := e.await(ctx, false); err != nil {
-		return nil, fmt.Errorf("wait for the engine at %s: %w", e.api.DaemonHost(), err)
-	}
-	info, err := e.api.Info(ctx, client.InfoOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("ask the engine at %s who it is: %w", e.api.DaemonHost(), err)
+	var info client.SystemInfoResult
+	for err := errAway; err != nil; {
+		if err := e.await(ctx, false); err != nil {
+			return nil, fmt.Errorf("wait for the engine at %s: %w", e.api.DaemonHost(), err)
+		}
+		if info, err = e.api.Info(ctx, client.InfoOptions{}); err != nil && !unreachable(err) {
+			return nil, fmt.Errorf("ask the engine at %s who it is: %w", e.api.DaemonHost(), err)
+		}
 	}
 	r := &runner{
 		config: config, engine: e, place: info.Info.ID, log: e.log,
