@@ -38,7 +38,7 @@ func Cluster(t testing.TB) []*server.Server {
 			return s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers)
 		})
 	}
-	for limit := time.Now().Add(20 * time.Second); !led(); time.Sleep(10 * time.Millisecond) { // it tells nobody
+	for limit := time.Now().Add(20 * time.Second); !led(); <-time.After(10 * time.Millisecond) { // it tells nobody
 		if time.Now().After(limit) {
 			t.Fatal("the cluster has no leader after 20 s")
 		}
