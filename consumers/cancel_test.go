@@ -115,7 +115,7 @@ func TestCancel_ofWhatIsNoNameIsBuried(t *testing.T) {
 	}
 	dead := b.dead(t, len(subjects))
 	for _, l := range dead {
-		if !slices.Contains(subjects, l.Subject) || l.Body != "all of them" || l.Reason != schemas.ReasonRejected || !strings.Contains(l.Message, "run name") {
+		if !slices.Contains(subjects, l.Subject) || l.Pool != "dev" || l.Body != "all of them" || l.Reason != schemas.ReasonRejected || !strings.Contains(l.Message, "run name") {
 			t.Errorf("got dead letter %+v", l)
 		}
 	}

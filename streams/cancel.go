@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,31 +79,11 @@ func (c *Conn) buryCancel(ctx context.Context, pool string, m jetstream.Msg, why
 	if err != nil {
 		return err
 	}
-	sequence, at := strconv.FormatUint(meta.Sequence.Stream, 10), meta.Timestamp.UTC().Format(time.RFC3339Nano)
-	msg := nats.NewMsg(deadPrefix + pool + "." + cancelConsumer + "." + token(strings.TrimPrefix(m.Subject(), cancelSubject(pool, ""))))
-	for k, v := range m.Headers() {
-		msg.Header[headerOriginal+k] = v
-	}
-	for _, h := range [][2]string{
-		{headerDeadReason, string(schemas.ReasonRejected)},
-		{headerDeadMessage, oneLine(why.Error())},
-		{headerDeadSubject, m.Subject()},
-		{headerDeadSequence, sequence},
-		{headerDeadTime, at},
-		{jetstream.MsgIDHeader, poolStream(pool) + "-" + sequence + "-" + at},
-	} {
-		msg.Header.Set(h[0], h[1])
-	}
-	if msg.Data = m.Data(); msg.Size() > int(c.NC.MaxPayload()) { // with the headers added it would not fit
-		msg.Header.Set(headerDeadSize, strconv.Itoa(len(m.Data())))
-		msg.Data = m.Data()[:max(len(m.Data())-(msg.Size()-int(c.NC.MaxPayload())), 0)]
-	}
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	if _, err := c.JS.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("store cancel request %s among the dead letters: %w", sequence, unavailable(c.url, err))
-	}
-	return nil
+	return c.bury(ctx, burial{
+		subject: deadPrefix + pool + "." + cancelConsumer + "." + token(strings.TrimPrefix(m.Subject(), cancelSubject(pool, ""))), pool: pool,
+		msg:      &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()},
+		sequence: meta.Sequence.Stream, stored: meta.Timestamp.UTC(), reason: schemas.ReasonRejected, message: why.Error(),
+	})
 }
 
 // OnCancelling calls each with the run of every cancelling event of a pool, from the moment it returns until stop is called.

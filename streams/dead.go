@@ -38,37 +38,58 @@ func headerSize(h nats.Header) (n int) {
 // Bury stores the request among the dead letters, once however often it is called for it. What does not fit, of its headers or
 // of its body, is left out, and the letter says so. The request itself is still to be acknowledged.
 func (d *Delivery) Bury(ctx context.Context, reason schemas.Reason, message string) error {
-	msg := nats.NewMsg(deadPrefix + token(d.Pool) + "." + token(d.Queue) + "." + token(d.Deployment))
-	msg.Data = d.Body
+	return d.conn.bury(ctx, burial{
+		subject: deadPrefix + token(d.Pool) + "." + token(d.Queue) + "." + token(d.Deployment), pool: d.Pool, msg: d.msg,
+		sequence: d.Sequence, stored: d.Requested, run: d.Run, reason: reason, message: message,
+	})
+}
+
+// A burial is a message of a pool's stream on its way to the dead letters.
+type burial struct {
+	subject  string // where it goes
+	pool     string
+	msg      *nats.Msg
+	sequence uint64
+	stored   time.Time
+	run      string // empty: it asks for none
+	reason   schemas.Reason
+	message  string
+}
+
+func (c *Conn) bury(ctx context.Context, b burial) error {
+	letter := nats.NewMsg(b.subject)
 	left := 0 // headers that do not fit
-	for _, k := range slices.Sorted(maps.Keys(d.msg.Header)) {
-		if msg.Header[headerOriginal+k] = d.msg.Header[k]; headerSize(msg.Header) > MaxHeaderSize {
-			delete(msg.Header, headerOriginal+k)
+	for _, k := range slices.Sorted(maps.Keys(b.msg.Header)) {
+		if letter.Header[headerOriginal+k] = b.msg.Header[k]; headerSize(letter.Header) > MaxHeaderSize {
+			delete(letter.Header, headerOriginal+k)
 			left++
 		}
 	}
 	if left > 0 {
-		message += fmt.Sprintf("; %d of its headers are too large to be kept", left)
+		b.message += fmt.Sprintf("; %d of its headers are too large to be kept", left)
 	}
+	sequence, at := strconv.FormatUint(b.sequence, 10), b.stored.Format(time.RFC3339Nano)
 	for _, h := range [][2]string{
-		{headerDeadReason, string(reason)},
-		{headerDeadMessage, oneLine(message)},
-		{headerDeadSubject, d.msg.Subject},
-		{headerDeadSequence, strconv.FormatUint(d.Sequence, 10)},
-		{headerDeadRun, cut(oneLine(d.Run), 4*schemas.MaxName)},
-		{headerDeadTime, d.Requested.Format(time.RFC3339Nano)},
-		{jetstream.MsgIDHeader, poolStream(d.Pool) + "-" + strconv.FormatUint(d.Sequence, 10) + "-" + d.Requested.Format(time.RFC3339Nano)},
+		{headerDeadReason, string(b.reason)},
+		{headerDeadMessage, oneLine(b.message)},
+		{headerDeadSubject, b.msg.Subject},
+		{headerDeadSequence, sequence},
+		{headerDeadRun, cut(oneLine(b.run), 4*schemas.MaxName)},
+		{headerDeadTime, at},
+		{jetstream.MsgIDHeader, poolStream(b.pool) + "-" + sequence + "-" + at},
 	} {
-		msg.Header.Set(h[0], h[1])
+		if h[1] != "" {
+			letter.Header.Set(h[0], h[1])
+		}
 	}
-	if msg.Size() > int(d.conn.NC.MaxPayload()) { // with the headers added it would not fit
-		msg.Header.Set(headerDeadSize, strconv.Itoa(len(d.Body)))
-		msg.Data = d.Body[:max(len(d.Body)-(msg.Size()-int(d.conn.NC.MaxPayload())), 0)]
+	if letter.Data = b.msg.Data; letter.Size() > int(c.NC.MaxPayload()) { // with the headers added it would not fit
+		letter.Header.Set(headerDeadSize, strconv.Itoa(len(b.msg.Data)))
+		letter.Data = b.msg.Data[:max(len(b.msg.Data)-(letter.Size()-int(c.NC.MaxPayload())), 0)]
 	}
-	ctx, cancel := d.conn.bound(ctx)
+	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	if _, err := d.conn.JS.PublishMsg(ctx, msg); err != nil {
-		return fmt.Errorf("store run %s among the dead letters: %w", d.Run, err)
+	if _, err := c.JS.PublishMsg(ctx, letter); err != nil {
+		return fmt.Errorf("store message %s of pool %s among the dead letters: %w", sequence, b.pool, unavailable(c.url, err))
 	}
 	return nil
 }
@@ -142,7 +163,11 @@ func deadLetter(h nats.Header, body []byte, id uint64, stored time.Time) DeadLet
 		ID: id, Subject: h.Get(headerDeadSubject), Run: h.Get(headerDeadRun), Reason: schemas.Reason(h.Get(headerDeadReason)),
 		Message: h.Get(headerDeadMessage), Time: stored.UTC(), Body: string(body),
 	}
-	l.Pool, l.Queue, l.Deployment, _ = parseRunSubject(l.Subject) // empty: a letter that was not written by Weir
+	var err error
+	if l.Pool, l.Queue, l.Deployment, err = parseRunSubject(l.Subject); err != nil {
+		of := strings.TrimPrefix(l.Subject, cancelPrefix) // or a letter that was not written by Weir
+		l.Pool, _, _ = strings.Cut(of, ".")
+	}
 	l.Sequence, _ = strconv.ParseUint(h.Get(headerDeadSequence), 10, 64)
 	if size, err := strconv.Atoi(h.Get(headerDeadSize)); err == nil {
 		l.Size = size
