@@ -151,7 +151,7 @@ func (c *Conn) DeadLetter(ctx context.Context, id uint64) (DeadLetter, error) {
 func (c *Conn) deadMessage(ctx context.Context, id uint64) (*jetstream.RawStreamMsg, error) {
 	m, err := c.leaderMsg(ctx, DeadStream, msgGetRequest{Seq: id})
 	if errors.Is(err, ErrNotFound) {
-		return nil, notFound("dead letter", strconv.FormatUint(id, 10), nil, "")
+		return nil, &NotFoundError{Kind: "dead letter", Name: strconv.FormatUint(id, 10), See: "weir dead-letter ls"}
 	} else if err != nil {
 		return nil, fmt.Errorf("read dead letter %d: %w", id, err)
 	}

@@ -39,6 +39,7 @@ type NotFoundError struct {
 	Nearest string   // the likeliest meant, or empty
 	Known   []string // all there are
 	Create  string   // the command that makes one, or empty
+	See     string   // the command that shows all there are, or empty
 }
 
 func (e *NotFoundError) Error() string {
@@ -49,8 +50,13 @@ func (e *NotFoundError) Error() string {
 	case len(e.Known) > 0 && len(e.Known) <= 12:
 		s += "; there is " + strings.Join(e.Known, ", ")
 	}
-	if e.Create != "" {
+	switch {
+	case e.Create != "" && strings.HasSuffix(s, "?"):
+		s += " If not, create it with: " + e.Create
+	case e.Create != "":
 		s += "; create it with: " + e.Create
+	case e.See != "":
+		s += "; see them with: " + e.See
 	}
 	return s
 }
@@ -67,6 +73,14 @@ func overtaken(err error) bool {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// apiCode is the code of JetStream's answer; 0: err is none.
+func apiCode(err error) jetstream.ErrorCode {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.ErrorCode
+	}
+	return 0
 }
 
 // unsure tells whether a publish that ended in err may have been stored all the same.
@@ -103,11 +117,16 @@ func Refused(err error) bool {
 // errCodeHeaders is JetStream's answer to headers of more than 64 KiB (JSStreamHeaderExceedsMaximumErr).
 const errCodeHeaders jetstream.ErrorCode = 10097
 
+// errCodeOneServer is JetStream's answer where more copies are asked for than there are servers (JSStreamReplicasNotSupportedErr).
+const errCodeOneServer jetstream.ErrorCode = 10074
+
 // unavailable explains an error of a request to JetStream for the one who has to mend it.
 func unavailable(url string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case apiCode(err) == errCodeOneServer:
+		return fmt.Errorf("%w: NATS at %s is one server and keeps one copy of a stream; give --replicas 1, or use a cluster of three", ErrRefused, url)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: the server at %s has no JetStream for this account; start it with jetstream enabled (nats-server -js)", ErrUnavailable, url)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):

@@ -60,6 +60,11 @@ func TestLists_areJSONWhenAsked(t *testing.T) {
 			if got.code != exitOK {
 				t.Errorf("weir %s %s: exit code %d: %s", args, flags, got.code, got.stderr)
 			}
+			for line := range strings.Lines(got.stdout) {
+				if flags == "-o jsonl" && !json.Valid([]byte(line)) || args == "deployment render etl" && flags == "-o jsonl" && line[0] != '{' {
+					t.Errorf("weir %s %s: a line is no JSON object: %s", args, flags, line)
+				}
+			}
 			if (flags == "-o json" || flags == "-j") && !json.Valid([]byte(got.stdout)) {
 				t.Errorf("weir %s %s: not JSON: %s", args, flags, got.stdout)
 			}
@@ -77,6 +82,9 @@ func TestWorkPool_life(t *testing.T) {
 
 	if got := do("create dev --type process"); got.code != exitRefused {
 		t.Errorf("a second pool dev: exit code %d, want %d: %s", got.code, exitRefused, got.stderr)
+	}
+	if got := do("update dev --replicas 3"); got.code != exitRefused || !strings.Contains(got.stderr, "--replicas 1") {
+		t.Errorf("three copies on one server: exit code %d, want %d and what to do: %s", got.code, exitRefused, got.stderr)
 	}
 	do("update dev --concurrency-limit 5 --ack-wait 45s --work-queue slow:9").ok(t)
 	do("pause dev").ok(t)
@@ -159,6 +167,9 @@ func TestDeploymentRun_refusesBeforePublishing(t *testing.T) {
 		{"etl --work-queue urgnt", exitNotFound, `did you mean "urgent"?`},
 		{"etl --id my.run", exitUsage, `"my-run"`},
 		{"etl --id dev-17", exitUsage, "dev-17"},
+		{"etl --params [1]", exitUsage, "--params is a JSON array"},
+		{"etl --params {", exitUsage, "--params is not a JSON object"},
+		{"etl --timeout 0s", exitUsage, "--timeout is 0s"},
 		{"", exitUsage, "DEPLOYMENT"},
 		{"etl two", exitUsage, `unexpected argument "two"`},
 	} {
@@ -213,7 +224,15 @@ func TestNotFound_namesWhatThereIs(t *testing.T) {
 		"flow-run inspect dev-99":           "weir flow-run ls",
 		"flow-run logs dev-99":              "weir flow-run ls",
 		"flow-run watch dev-99":             "weir flow-run ls",
-		"dead-letter inspect 7":             "7",
+		"dead-letter inspect 7":             "weir dead-letter ls",
+		"worker drain w9 --pool dev":        "not online; see them with: weir worker ls --pool dev",
+		"flow-run ls --pool dve":            `"dev"`,
+		"flow-run ls --deployment elt":      `"etl"`,
+		"flow-run cancel --pool dve -f":     `"dev"`,
+		"flow-run retry --pool dve -f":      `"dev"`,
+		"deployment ls --pool dve":          `"dev"? If not, create it with`,
+		"dead-letter ls --pool dve":         `"dev"`,
+		"dead-letter retry --pool dve":      `"dev"`,
 		"work-pool inspect no.such.pool":    "no.such.pool",
 		"deployment render etl --pool prod": "weir work-pool create prod",
 	} {

@@ -56,6 +56,9 @@ func (e *env) listDeadLetters(ctx context.Context, c *cli.Context, conn *streams
 		return usagef("--limit is %d; give 1 or more", c.Int("limit"))
 	}
 	letters, err := conn.DeadLetters(ctx, c.String("pool"), c.Int("limit"))
+	if err == nil && len(letters) == 0 {
+		err = known(ctx, conn, c.String("pool"), "")
+	}
 	if err != nil {
 		return err
 	}

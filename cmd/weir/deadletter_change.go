@@ -48,7 +48,11 @@ func chosenLetters(ctx context.Context, c *cli.Context, conn *streams.Conn) ([]u
 	if reason != "" && !slices.Contains(schemas.Reasons, reason) {
 		return nil, usagef("--reason %q is no reason; did you mean %q?", reason, schemas.Nearest(string(reason), reasonNames()))
 	}
-	return conn.DeadLetterIDs(ctx, c.String("pool"), reason)
+	ids, err := conn.DeadLetterIDs(ctx, c.String("pool"), reason)
+	if err == nil && len(ids) == 0 {
+		err = known(ctx, conn, c.String("pool"), "")
+	}
+	return ids, err
 }
 
 func reasonNames() []string {

@@ -60,6 +60,11 @@ func (e *env) listDeployments(ctx context.Context, c *cli.Context, conn *streams
 			rows = append(rows, d)
 		}
 	}
+	if len(rows) == 0 {
+		if err := known(ctx, conn, c.String("pool"), ""); err != nil {
+			return err
+		}
+	}
 	return e.print(c, rows, func(wide bool) error {
 		t := &table{
 			columns: []column{

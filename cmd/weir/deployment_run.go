@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,6 +63,9 @@ func (e *env) runDeployment(ctx context.Context, c *cli.Context, conn *streams.C
 	f, err := format(c)
 	if err != nil {
 		return err
+	}
+	if c.IsSet("timeout") && c.Duration("timeout") <= 0 {
+		return usagef("--timeout is %s; give a duration above 0", c.Duration("timeout"))
 	}
 	run, err := requestRun(ctx, conn, runConfig{
 		deployment: args[0], pool: c.String("pool"), queue: c.String("work-queue"), params: c.StringSlice("param"), paramsJSON: c.StringSlice("param-json"),
@@ -173,11 +177,11 @@ func (cfg runConfig) plain() bool {
 // request makes the body, with parameters checked against the deployment's schema.
 func (cfg runConfig) request(d schemas.Deployment) (schemas.RunRequest, error) {
 	r := schemas.RunRequest{Tags: cfg.tags, Timeout: schemas.Duration(cfg.timeout)}
-	if cfg.timeout < 0 {
-		return r, usagef("--timeout is %s; give a duration above 0", cfg.timeout)
-	}
 	if cfg.paramsObject != "" {
 		if err := json.Unmarshal([]byte(cfg.paramsObject), &r.Parameters); err != nil {
+			if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+				return r, usagef(`--params is a JSON %s, want an object such as {"name": "Ada"}`, wrong.Value)
+			}
 			return r, usagef("--params is not a JSON object: %v", err)
 		}
 	}

@@ -41,6 +41,14 @@ func refusef(format string, args ...any) error {
 	return &refusedError{message: fmt.Sprintf(format, args...)}
 }
 
+// missingError says in its own words that something is not there.
+type missingError struct{ message string }
+
+func (e *missingError) Error() string { return e.message }
+
+// Is makes errors.Is(err, streams.ErrNotFound) true.
+func (e *missingError) Is(target error) bool { return target == streams.ErrNotFound }
+
 // runFailedError says that a run ended in a final state other than completed. Its events have been shown.
 type runFailedError struct{ last schemas.RunEvent }
 

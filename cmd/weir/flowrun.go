@@ -130,6 +130,11 @@ func (e *env) listRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) 
 	for _, r := range runs {
 		rows = append(rows, r.RunEvent)
 	}
+	if len(rows) == 0 {
+		if err := known(ctx, conn, f.Pool, f.Deployment); err != nil {
+			return err
+		}
+	}
 	return e.print(c, rows, func(wide bool) error {
 		now, err := conn.ServerTime(ctx)
 		if err != nil {
@@ -159,6 +164,21 @@ func (e *env) listRuns(ctx context.Context, c *cli.Context, conn *streams.Conn) 
 		}
 		return e.printTable(t, wide)
 	})
+}
+
+// known refuses a filter by what does not exist, which found nothing. What is gone may still have runs.
+func known(ctx context.Context, conn *streams.Conn, pool, deployment string) error {
+	if pool != "" {
+		if _, err := conn.Pool(ctx, pool); err != nil {
+			return err
+		}
+	}
+	if deployment != "" {
+		if _, err := conn.Deployment(ctx, deployment); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // due says when a retrying run's next attempt is: in 8s.

@@ -177,6 +177,9 @@ func (x *retrying) all(ctx context.Context, c *cli.Context, f streams.Filter) er
 		return err
 	}
 	if n == 0 {
+		if err := known(ctx, x.conn, f.Pool, f.Deployment); err != nil {
+			return err
+		}
 		if x.format == "table" || x.format == "wide" {
 			fmt.Fprintln(x.stderr, "There are no such runs.")
 		}

@@ -56,7 +56,7 @@ func (e *env) print(c *cli.Context, value any, people func(wide bool) error) err
 func writeValue(w io.Writer, format string, value any) error {
 	switch format {
 	case "jsonl":
-		if v := reflect.ValueOf(value); v.Kind() == reflect.Slice {
+		if v := reflect.ValueOf(value); v.Kind() == reflect.Slice && v.Type().Elem().Kind() != reflect.Uint8 { // which is JSON already
 			for i := range v.Len() {
 				if err := writeLine(w, v.Index(i).Interface()); err != nil {
 					return err

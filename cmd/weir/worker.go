@@ -128,7 +128,7 @@ func (e *env) notOnline(ctx context.Context, conn *streams.Conn, pool, name stri
 	} else if len(online) > 0 {
 		s += "; online are " + strings.Join(online, ", ")
 	}
-	return fmt.Errorf("%s: %w", s, streams.ErrNotFound)
+	return &missingError{s + "; see them with: weir worker ls --pool " + pool}
 }
 
 func dashOr(s, or string) string {

@@ -39,9 +39,9 @@ func workPoolCommand(e *env) *cli.Command {
 			},
 			{
 				Name: "update", Aliases: []string{"edit"}, Usage: "change a work pool", ArgsUsage: "NAME",
-				Flags: append(poolFlags(), outputFlags(
+				Flags: unchanged(append(poolFlags(), outputFlags(
 					&cli.IntFlag{Name: "replicas", Usage: "copies of the stream in the NATS cluster"},
-				)...),
+				)...)),
 				Action: e.connected(e.updatePool),
 			},
 			{
@@ -83,6 +83,19 @@ func poolFlags() []cli.Flag {
 		&cli.StringFlag{Name: "base-job-template", Usage: "`FILE` with the base job template, as JSON; - reads the standard input"},
 		&cli.StringSliceFlag{Name: "work-queue", Usage: "work queue `NAME[:PRIORITY]`, 1 goes first; may be given again"},
 	}
+}
+
+// unchanged makes flags say that what they are not given for stays as it is.
+func unchanged(flags []cli.Flag) []cli.Flag {
+	for _, f := range flags {
+		switch f := f.(type) {
+		case *cli.IntFlag:
+			f.DefaultText = "as it is"
+		case *cli.DurationFlag:
+			f.DefaultText = "as it is"
+		}
+	}
+	return flags
 }
 
 func (e *env) createPool(ctx context.Context, c *cli.Context, conn *streams.Conn) error {

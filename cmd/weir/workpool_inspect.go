@@ -98,11 +98,7 @@ func (e *env) showPool(d poolDetails, now time.Time, wide bool) error {
 		if q.Oldest != nil {
 			oldest = since(now, *q.Oldest)
 		}
-		priority := "-"
-		if q.Priority > 0 {
-			priority = strconv.Itoa(q.Priority)
-		}
-		t.add(q.Name, priority, limit(q.ConcurrencyLimit), strconv.FormatUint(q.Depth, 10), oldest, strconv.Itoa(q.Running), strconv.Itoa(q.Redelivered))
+		t.add(q.Name, priorityText(q.Priority), limit(q.ConcurrencyLimit), strconv.FormatUint(q.Depth, 10), oldest, strconv.Itoa(q.Running), strconv.Itoa(q.Redelivered))
 	}
 	if err := e.printTable(t, wide); err != nil {
 		return err

@@ -207,9 +207,17 @@ func (e *env) printQueues(ctx context.Context, c *cli.Context, conn *streams.Con
 			if q.Oldest != nil {
 				oldest = since(now, *q.Oldest)
 			}
-			t.add(q.Pool, q.Name, strconv.Itoa(q.Priority), limit(q.ConcurrencyLimit), strconv.FormatUint(q.Depth, 10), oldest, strconv.Itoa(q.Running),
+			t.add(q.Pool, q.Name, priorityText(q.Priority), limit(q.ConcurrencyLimit), strconv.FormatUint(q.Depth, 10), oldest, strconv.Itoa(q.Running),
 				strconv.Itoa(q.Redelivered))
 		}
 		return e.printTable(t, wide)
 	})
+}
+
+// priorityText is a queue's priority for people: one without comes after all that have one.
+func priorityText(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.Itoa(n)
 }
