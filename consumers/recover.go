@@ -215,6 +215,8 @@ func (w *Worker) resume(ctx context.Context, d delivery, h history) error {
 	}
 	if h.event.Started != nil {
 		c.started = *h.event.Started
+	} else if e, ok := h.found.(runners.Dated); ok && e.Started().After(c.claimed) && e.Started().Before(c.started) {
+		c.started = e.Started() // its first worker was lost before it could record that
 	}
 	goesOn := c.event(w, schemas.Running)
 	if h.event.State == schemas.Cancelling {

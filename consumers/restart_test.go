@@ -316,6 +316,30 @@ func TestWorker_thatLeavesAnExecutionKeepsItsRecord(t *testing.T) {
 	}
 }
 
+// A worker that is lost between the start and its record leaves a job that has been at work for a while: its timeout counts from its start.
+func TestRun_foundBeforeItsStartWasRecordedKeepsItsStart(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	run := b.request(t, "")
+	lost := b.takeAndLose(t)
+	claimed := time.Now().Add(-10 * time.Second).UTC()
+	b.write(t, schemas.RunEvent{
+		Run: run, Pool: "dev", Queue: "default", Deployment: "hello", State: schemas.Pending, Attempt: 1, Worker: "w1", Time: claimed, Claimed: &claimed,
+		Requested: lost.Requested, Sequence: lost.Sequence,
+	}, 0)
+	e, err := b.infra.start(t.Context(), runners.Spec{Name: run + ".1", Worker: "w1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.started = claimed.Add(time.Second)
+	b.worker(t, "w1", 1)
+	b.endWhenHeldBy(t, "w1", run, e)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.Started == nil || !last.Started.Equal(e.started) || *last.ProvisionMS != 1000 || *last.RunningMS < 9000 {
+		t.Errorf("got %+v, want it to have started at %s", last, e.started)
+	}
+}
+
 // Whoever took a run over died before its claim: another delivery of the same request goes on, and nothing else is published.
 func TestRun_isCarriedOnByTheRequestThatWasTakenOver(t *testing.T) {
 	b := newBench(t, time.Second, nil)

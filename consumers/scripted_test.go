@@ -110,7 +110,7 @@ func (i *infrastructure) start(_ context.Context, spec runners.Spec) (*scripted,
 	if e := i.execs[spec.Name]; e != nil {
 		return e, nil
 	}
-	e := &scripted{spec: spec, ended: make(chan struct{}), stopped: make(chan struct{})}
+	e := &scripted{spec: spec, ended: make(chan struct{}), stopped: make(chan struct{}), started: time.Now()}
 	i.execs[spec.Name] = e
 	i.starts = append(i.starts, spec.Name)
 	if i.script != nil {
@@ -149,6 +149,7 @@ type scripted struct {
 	ended   chan struct{}
 	stopped chan struct{}
 	result  runners.Result
+	started time.Time
 }
 
 func (e *scripted) end(r runners.Result) {
@@ -167,6 +168,8 @@ func (e *scripted) Image() string {
 	}
 	return "image-of-" + e.spec.Name
 }
+
+func (e *scripted) Started() time.Time { return e.started }
 
 func (e *scripted) Wait(ctx context.Context) (runners.Result, error) {
 	select {

@@ -51,6 +51,12 @@ type Imaged interface {
 	Image() string
 }
 
+// Dated is an Execution that knows when its job started, whoever started it.
+type Dated interface {
+	// Started is that time by the infrastructure's clock; zero: it is not known.
+	Started() time.Time
+}
+
 // Placed is a Runner whose executions are at one place of several, each with its workers: a machine's own container engine. Only a
 // worker of the same place finds them.
 type Placed interface {

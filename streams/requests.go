@@ -172,10 +172,13 @@ func (c *Conn) NextRequest(ctx context.Context, retrying schemas.RunEvent) (Stor
 }
 
 // Recorded is how a run stands that nobody has claimed.
-func (s Stored) Recorded() Recorded {
+func (s Stored) Recorded(p schemas.Pool) Recorded {
 	message := "waits for a worker of pool " + s.Pool
-	if !s.Due {
+	switch {
+	case !s.Due:
 		message = "is not due yet"
+	case p.Paused:
+		message = "waits: work pool " + s.Pool + " is paused"
 	}
 	return Recorded{Stored: s.Requested, RunEvent: schemas.RunEvent{
 		Run: s.Run, Pool: s.Pool, Queue: s.Queue, Deployment: s.Deployment, State: schemas.Scheduled, Message: message,

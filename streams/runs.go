@@ -29,7 +29,7 @@ func (c *Conn) Run(ctx context.Context, run string) (Recorded, error) {
 	for _, p := range pools {
 		s, err := c.Request(ctx, p.Name, run)
 		if err == nil {
-			return s.Recorded(), nil
+			return s.Recorded(p), nil
 		} else if !errors.Is(err, ErrNotFound) {
 			return Recorded{}, err
 		}
@@ -163,7 +163,7 @@ func (c *Conn) Waiting(ctx context.Context, p schemas.Pool, limit int) ([]Record
 			}
 			seq = m.Sequence + 1
 			if s, ok := stored(p.Name, m); ok && s.Run != "" && s.Attempt == 1 {
-				out = append(out, s.Recorded())
+				out = append(out, s.Recorded(p))
 			}
 		}
 	}

@@ -205,7 +205,7 @@ func eachLive(ctx context.Context, conn *streams.Conn, f streams.Filter, each fu
 				if f.Deployment != "" && f.Deployment != s.Deployment {
 					return nil
 				}
-				return each(s.Recorded())
+				return each(s.Recorded(p))
 			})
 			if err != nil {
 				return err

@@ -55,6 +55,9 @@ func (e *execution) ID() string { return e.id }
 // Image implements [runners.Imaged].
 func (e *execution) Image() string { return e.image }
 
+// Started implements [runners.Dated].
+func (e *execution) Started() time.Time { return e.since }
+
 // Wait implements [runners.Execution].
 func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
 	select {
