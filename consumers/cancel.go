@@ -160,6 +160,11 @@ func (c *cancel) asked() bool { return errors.Is(context.Cause(c.starting), errC
 // that. false: the run's last event is none, and if it is not the claim's own either, the run is another's.
 func (w *Worker) adopt(ctx context.Context, c *claim) (bool, error) {
 	last, err := w.conn.LastEvent(ctx, c.Pool, c.Deployment, c.Run)
+	if errors.Is(err, streams.ErrNotFound) && c.last == 0 && c.Named {
+		if last, err = w.conn.LastEventIn(ctx, c.Pool, c.Run); err == nil && last.Deployment != c.Deployment {
+			return false, nil // another deployment's run has the ID
+		}
+	}
 	if err != nil {
 		return false, err
 	}

@@ -27,7 +27,10 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	if d.Deliveries == 1 && !d.Named || !schemas.ValidName(d.Deployment) || !schemas.ValidName(d.Run) {
 		return history{}, nil
 	}
-	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
+	last, err := w.lastUnder(ctx, d)
+	if err == nil && last.Deployment != d.Deployment {
+		return history{settled: true}, w.clash(ctx, d, last)
+	}
 	if errors.Is(err, streams.ErrNotFound) {
 		if d.Attempt > 1 {
 			return history{settled: true}, w.bury(ctx, d, fmt.Sprintf("attempt %d of run %s is asked for, but no event of it is kept (any more): nothing is started; "+
@@ -72,16 +75,32 @@ func (h history) job() job {
 
 // overtaken leaves the run to whoever wrote its last event, and ends the request where that was done with another one.
 func (w *Worker) overtaken(ctx context.Context, d delivery) error {
-	last, err := w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
+	last, err := w.lastUnder(ctx, d)
 	switch {
 	case err != nil:
 		return err
+	case last.Deployment != d.Deployment:
+		return w.clash(ctx, d, last)
 	case !last.Requested.Equal(d.Requested):
 		return w.duplicate(ctx, d, last)
 	case last.State.Final() || last.RunEvent.Sequence != d.Sequence:
 		return w.ack(ctx, d)
 	}
 	return nil
+}
+
+// lastUnder returns the last event under the run's ID. One that was given by hand may be another deployment's.
+func (w *Worker) lastUnder(ctx context.Context, d delivery) (streams.Recorded, error) {
+	if d.Named {
+		return w.conn.LastEventIn(ctx, d.Pool, d.Run)
+	}
+	return w.conn.LastEvent(ctx, d.Pool, d.Deployment, d.Run)
+}
+
+// clash ends a request that was given the ID of another deployment's run.
+func (w *Worker) clash(ctx context.Context, d delivery, first streams.Recorded) error {
+	return w.bury(ctx, d, fmt.Sprintf("run ID %s belongs to a run of deployment %s, requested at %s: choose another", d.Run, first.Deployment,
+		first.Requested.Format(time.RFC3339)))
 }
 
 // duplicate ends a request whose run ID was claimed by another one before. Publishing a named run twice is how idempotency

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
@@ -203,5 +204,43 @@ func TestRun_thatLosesARaceInAClusterIsNotRefused(t *testing.T) {
 	}
 	if got := len(b.infra.started()); got != runs {
 		t.Errorf("got %d started, want %d", got, runs)
+	}
+}
+
+// An ID is taken once in a pool, whatever the deployment: it is all that people and events have to tell runs apart.
+func TestRun_ofAnotherDeploymentDoesNotGetTheSameID(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 30*time.Second, ends(runners.Result{}))
+	b.deploy(t, schemas.Deployment{Name: "other", Command: schemas.Command{"true"}})
+	b.worker(t, "w1", 4)
+	b.worker(t, "w2", 4)
+	const rounds = 20
+	for i := range rounds {
+		var futures []jetstream.PubAckFuture
+		for _, deployment := range []string{"hello", "other"} { // at once
+			f, err := b.JS.PublishMsgAsync(&nats.Msg{
+				Subject: streams.RunSubject("dev", "default", deployment), Header: nats.Header{streams.HeaderRunID: {fmt.Sprintf("clash_%d", i)}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			futures = append(futures, f)
+		}
+		for _, f := range futures {
+			select {
+			case <-f.Ok():
+			case err := <-f.Err():
+				t.Fatal(err)
+			}
+		}
+	}
+	b.empty(t)
+	for _, l := range b.dead(t, rounds) {
+		if !strings.Contains(l.Message, "belongs to a run of deployment") {
+			t.Errorf("dead letter of run %s: %s", l.Run, l.Message)
+		}
+	}
+	if got := len(b.infra.started()); got != rounds {
+		t.Errorf("got %d started, want %d", got, rounds)
 	}
 }

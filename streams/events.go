@@ -46,13 +46,22 @@ func (c *Conn) Append(e schemas.RunEvent, last uint64, trace string) *Append {
 	msg := &nats.Msg{Subject: runEventSubject(e), Data: body, Header: nats.Header{
 		"Content-Type":                          {schemas.ContentType},
 		jetstream.ExpectedLastSubjSeqHeader:     {strconv.FormatUint(last, 10)},
-		jetstream.ExpectedLastSubjSeqSubjHeader: {runEventFilter(e.Pool, e.Deployment, e.Run)},
+		jetstream.ExpectedLastSubjSeqSubjHeader: {expectedFilter(e, last)},
 	}}
 	if trace != "" {
 		msg.Header[HeaderTrace] = []string{trace}
 	}
 	a.future, a.err = c.JS.PublishMsgAsync(msg)
 	return a
+}
+
+// expectedFilter is of which events the one with sequence last has to be the last. The first one of a run whose ID was given to it must
+// be the first under that ID in the whole pool: an ID is taken once, whatever the deployment.
+func expectedFilter(e schemas.RunEvent, last uint64) string {
+	if of, _, natural := parseNaturalRun(e.Run); last == 0 && (!natural || of != e.Pool) {
+		return runEventFilter(e.Pool, "*", e.Run)
+	}
+	return runEventFilter(e.Pool, e.Deployment, e.Run)
 }
 
 // Wait returns the event's sequence once it is stored. [ErrOvertaken]: somebody else's event came first, and this one is

@@ -3,6 +3,7 @@ package streams
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -382,13 +383,8 @@ func firingRun(pool string, h nats.Header) string {
 		return ""
 	}
 	name := schedule[strings.LastIndexByte(schedule, '.')+1:]
-	if len(name) > 20 {
-		name = name[:20]
-	}
-	if len(pool) > 24 {
-		pool = pool[:24]
-	}
-	return pool + "-" + name + "-" + at.UTC().Format("20060102T150405Z")
+	which := sha256.Sum256([]byte(schedule)) // another deployment may have a schedule of that name
+	return fmt.Sprintf("%.18s-%.20s-%x-%s", pool, name, which[:3], at.UTC().Format("20060102T150405Z"))
 }
 
 // inbox is where the answers to this worker's pull requests arrive: a subscription for each that waits, all into one channel.

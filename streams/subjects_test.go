@@ -3,6 +3,7 @@ package streams
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -74,8 +75,14 @@ func TestFiringRun_isTheSameForAFiringThatIsStoredTwice(t *testing.T) {
 		return firingRun("dev", nats.Header{"Nats-Scheduler": {schedule}, "Nats-Schedule-Next": {next}})
 	}
 	a := firing("weir.schedule.dev.default.report.nightly", "2026-11-25T02:00:00Z")
-	if want := "dev-nightly-20261125T020000Z"; a != want {
+	if want := "dev-nightly-c70531-20261125T020000Z"; a != want {
 		t.Errorf("firing: got %q, want %q", a, want)
+	}
+	if b := firing("weir.schedule.dev.default.other.nightly", "2026-11-25T02:00:00Z"); a == b {
+		t.Errorf("firings of two deployments have the same run ID %q", a)
+	}
+	if long := firing("weir.schedule.dev.default.report."+strings.Repeat("x", 64), "2026-11-25T02:00:00Z"); !schemas.ValidName(long) {
+		t.Errorf("firing of a schedule with a long name: got run ID %q, which is no name", long)
 	}
 	if b := firing("weir.schedule.dev.default.report.nightly", "2026-11-26T02:00:00Z"); a == b {
 		t.Errorf("two firings have the same run ID %q", a)

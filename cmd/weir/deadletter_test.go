@@ -103,7 +103,9 @@ func TestDeadLetterRetry_inBulkGoesPastThoseThatWouldBeRejectedAgain(t *testing.
 	if got.code != exitRefused || len(rows) != 2 || rows[0].Error == "" || rows[1].Run != "" || !strings.Contains(got.stderr, "2 of 2") {
 		t.Errorf("in bulk: exit code %d, %+v, %s", got.code, rows, got.stderr)
 	}
-	do("retry", "--pool", "production").ok(t)
+	if got := do("retry", "--pool", "production"); got.code != exitNotFound {
+		t.Errorf("of a pool that is not there: exit code %d, want %d: %s", got.code, exitNotFound, got.stderr)
+	}
 
 	if got := do("delete", "1"); got.code != exitRefused || !strings.Contains(got.stderr, "--force") {
 		t.Errorf("delete without a terminal: exit code %d, want %d: %s", got.code, exitRefused, got.stderr)
