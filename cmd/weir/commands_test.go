@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 )
@@ -189,7 +190,7 @@ func TestDeploymentRun_refusesBeforePublishing(t *testing.T) {
 
 func TestDeploymentRun_saysThatNoWorkerIsThere(t *testing.T) {
 	t.Parallel()
-	url, _ := newProject(t)
+	url, conn := newProject(t)
 	got := weir(t, "-s", url, "deployment", "run", "etl", "--id", "nightly", "--tag", "x")
 	got.ok(t)
 	if !strings.Contains(got.stdout, "flow-run watch nightly") || !strings.Contains(got.stderr, "worker start --pool dev") {
@@ -199,6 +200,13 @@ func TestDeploymentRun_saysThatNoWorkerIsThere(t *testing.T) {
 	second := decodeJSON[requested](t, weir(t, "-s", url, "deployment", "run", "etl", "--idempotency-key", "k", "-j").ok(t))
 	if first.Run != second.Run || first.Duplicate || !second.Duplicate {
 		t.Errorf("the same key twice: got %+v and %+v, want one run", first, second)
+	}
+	weir(t, "-s", url, "deployment", "run", "etl", "--id", "ended").ok(t)
+	if _, err := consumers.Cancel(t.Context(), conn, "dev", "ended", ""); err != nil {
+		t.Fatal(err)
+	}
+	if again := weir(t, "-s", url, "deployment", "run", "etl", "--id", "ended").ok(t); !strings.Contains(again, "requested before and is cancelled") {
+		t.Errorf("an ID that is taken: got %s", again)
 	}
 	rows := decodeJSON[[]schemas.RunEvent](t, weir(t, "-s", url, "flow-run", "ls", "--state", "scheduled", "-j").ok(t))
 	var runs []string

@@ -82,6 +82,11 @@ func (e *env) runDeployment(ctx context.Context, c *cli.Context, conn *streams.C
 		return e.watchAlone(ctx, conn, run, f)
 	}
 	return e.print(c, run, func(bool) error {
+		if run.state != "" {
+			fmt.Fprintf(e.stdout, "Run %s of %s was requested before and is %s: nothing new is started.\nLook at it: %s flow-run inspect %s\n",
+				run.Run, run.Deployment, run.state, e.again(), run.Run)
+			return nil
+		}
 		fmt.Fprintf(e.stdout, "Run %s of %s waits in queue %s of pool %s%s.\nWatch it: %s flow-run watch %s\n",
 			run.Run, run.Deployment, run.Queue, run.Pool, duplicateNote(run), e.again(), run.Run)
 		if note, err := whyWaiting(ctx, conn, run); err == nil && note != "" {
@@ -99,10 +104,15 @@ type requested struct {
 	Queue      string `json:"queue"`
 	Sequence   uint64 `json:"sequence"`
 	Duplicate  bool   `json:"duplicate"`
+
+	state schemas.State // of a run of that ID that is recorded already
 }
 
 func duplicateNote(r requested) string {
-	if r.Duplicate {
+	switch {
+	case r.state != "":
+		return " (requested before)"
+	case r.Duplicate:
 		return " (requested before with this idempotency key)"
 	}
 	return ""
@@ -122,6 +132,14 @@ func requestRun(ctx context.Context, conn *streams.Conn, cfg runConfig) (request
 	if cfg.id != "" {
 		if err := streams.CheckRunID(r.Pool, cfg.id); err != nil {
 			return r, usagef("--id: %v", err)
+		}
+		switch before, err := conn.LastEventIn(ctx, r.Pool, cfg.id); {
+		case err == nil && before.Deployment != d.Name:
+			return r, refusef("run ID %s belongs to a run of deployment %s; choose another --id", cfg.id, before.Deployment)
+		case err == nil: // published again it would start nothing
+			return requested{Run: cfg.id, Deployment: d.Name, Pool: before.Pool, Queue: before.Queue, Sequence: before.RunEvent.Sequence, Duplicate: true, state: before.State}, nil
+		case !errors.Is(err, streams.ErrNotFound):
+			return r, err
 		}
 	}
 	if r.Queue, err = checkPlace(ctx, conn, d, r.Pool, cfg.queue, body.JobVariables); err != nil {
