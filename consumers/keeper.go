@@ -90,7 +90,7 @@ func (k *Keeper) apply(ctx context.Context, name string, p *schemas.Pool, x *exp
 		k.log.Error("lost runs are not looked for", "pool", name, "err", err)
 		return
 	}
-	unsee, err := k.conn.OnRecords(name, w.seen.saw)
+	unsee, err := w.seen.listen(ctx, k.conn, name)
 	if err != nil {
 		k.log.Warn("workers' records are not listened to; lost runs are found later", "pool", name, "err", err)
 	} else {

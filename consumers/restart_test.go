@@ -267,6 +267,24 @@ func TestRestart_reportsNoAttemptTwice(t *testing.T) {
 	}
 }
 
+// A worker that starts when another one is lost already has not heard its last record, but finds it, and waits no longer than one that did.
+func TestRun_isTakenOverInTimeByAWorkerThatCameLater(t *testing.T) {
+	t.Parallel()
+	const ackWait = 6 * time.Second
+	b := newBench(t, ackWait, nil)
+	first, run := b.holding(t, "")
+	e := <-b.infra.began
+	first.kill()
+	lost := time.Now()
+	b.worker(t, "w2", 1)
+	b.heldBy(t, run, "w2")
+	if waited := time.Since(lost); waited > ackWait*4/3 {
+		t.Errorf("it was taken over after %s, with an ack wait of %s", waited, ackWait)
+	}
+	e.end(runners.Result{})
+	b.events(t, run)
+}
+
 // Each machine has a container engine of its own: what a lost worker left on its engine goes on there, and nobody starts another attempt
 // beside it before that worker had time to come back. When it does not, the run goes on without it.
 func TestRun_isNotTriedAgainBesideWhatIsElsewhere(t *testing.T) {

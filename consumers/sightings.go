@@ -2,8 +2,11 @@ package consumers
 
 import (
 	"bytes"
+	"context"
 	"sync"
 	"time"
+
+	"github.com/weir-run/weir/streams"
 )
 
 // maxSighted is how many workers of a pool are listened to: each record goes to each listener. In a larger pool a lost run is
@@ -23,6 +26,15 @@ type sighting struct {
 }
 
 func newSightings() *sightings { return &sightings{workers: map[string]sighting{}} }
+
+// listen notes the records of a pool's workers as they pass by, until stop is called, and those that are there now: whoever has
+// stopped already is timed from here. One that cannot be read now is timed from when it is first asked for.
+func (s *sightings) listen(ctx context.Context, conn *streams.Conn, pool string) (stop func(), err error) {
+	if stop, err = conn.OnRecords(pool, s.saw); err == nil {
+		_ = conn.EachRecord(ctx, pool, func(worker string, record []byte) { s.unchanged(worker, record) })
+	}
+	return stop, err
+}
 
 // saw notes a record that passes by.
 func (s *sightings) saw(worker string, record []byte) {

@@ -173,7 +173,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		return err
 	}
 	defer unheed()
-	unsee, err := w.conn.OnRecords(w.Pool, w.seen.saw)
+	unsee, err := w.seen.listen(drain, w.conn, w.Pool)
 	if err != nil {
 		return err
 	}

@@ -143,6 +143,18 @@ func (c *Conn) WorkerRecord(ctx context.Context, pool, worker string) (WorkerRec
 	return r, nil
 }
 
+// EachRecord calls each for the record of every worker of a pool, byte for byte.
+func (c *Conn) EachRecord(ctx context.Context, pool string, each func(worker string, record []byte)) error {
+	entries, err := c.entries(ctx, WorkersBucket, pool+".*")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		each(strings.TrimPrefix(e.Key(), pool+"."), e.Value())
+	}
+	return nil
+}
+
 // OnRecords calls each for every record that a worker of the pool writes, from the moment it returns until stop is called. It is
 // a hint: the record may not be stored yet, or never be.
 func (c *Conn) OnRecords(pool string, each func(worker string, record []byte)) (stop func(), err error) {
