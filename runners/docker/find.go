@@ -32,7 +32,7 @@ func isNoContainer(err error) bool { return strings.Contains(err.Error(), "No su
 // the attempt. So when there is no container that has started, there will be none: one that was only created is removed, and its
 // start, which may be on its way from a worker that stood still, fails; and where there is none, a tombstone takes its name, so
 // that its making fails. Both are the engine's own decision, which comes before or after the other worker's request: before, and
-// that fails; after, and a started container is found here.
+// that fails; after, and a started container is found here, since an engine does not remove one that runs unless it is forced to.
 func (r *runner) Find(ctx context.Context, name string, out runners.Output) (runners.Execution, error) {
 	if e := r.holds(name); e != nil {
 		return e, nil
@@ -60,7 +60,7 @@ func (r *runner) Find(ctx context.Context, name string, out runners.Output) (run
 		case started(c):
 			return r.take(c, out), nil
 		}
-		if err := r.removeContainer(ctx, c.ID); err != nil {
+		if err := r.removeUnstarted(ctx, c.ID); err != nil {
 			return nil, r.notFound(ctx, name, err)
 		}
 	}

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -19,7 +20,7 @@ import (
 // that stands still. What was begun is not undone by that.
 type proxy struct {
 	host string
-	hold string // the end of the path of the requests to hold; empty: none
+	hold string // the method of the requests to hold, or the end of their path; empty: none
 
 	held    chan struct{} // a value for each that is held
 	release chan struct{} // closed when they may go on
@@ -52,14 +53,14 @@ func (p *proxy) serve(t testing.TB, engine string) {
 			if p.answer != nil {
 				p.answer(r)
 			}
-			if p.hold != "" && p.late && strings.HasSuffix(r.Request.URL.Path, p.hold) {
+			if p.late && p.holds(r.Request) {
 				p.wait()
 			}
 			return nil
 		},
 	}
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.hold != "" && !p.late && strings.HasSuffix(r.URL.Path, p.hold) {
+		if !p.late && p.holds(r) {
 			p.wait()
 		}
 		back.ServeHTTP(w, r)
@@ -77,6 +78,10 @@ func (p *proxy) serve(t testing.TB, engine string) {
 		server.Close()
 		<-served
 	})
+}
+
+func (p *proxy) holds(r *http.Request) bool {
+	return p.hold != "" && (r.Method == p.hold || strings.HasSuffix(r.URL.Path, p.hold))
 }
 
 func (p *proxy) wait() {
@@ -131,6 +136,57 @@ func TestFind_leavesNoStartOnItsWay(t *testing.T) {
 				if err := e.Stop(patient(t), 0); err != nil {
 					t.Error(err)
 				}
+			}
+		})
+	}
+}
+
+// Whoever looks for an execution sees a container that is only made, and another worker's start comes before its removal: a job that
+// runs is found, and never ended.
+func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
+	shared.up(t)
+	dir := t.TempDir()
+	for name, look := range map[string]func(r *runner, name string, job json.RawMessage) (runners.Execution, error){
+		"find": func(r *runner, name string, _ json.RawMessage) (runners.Execution, error) {
+			return r.Find(patient(t), name, runnertest.NewRecorder())
+		},
+		"start": func(r *runner, name string, job json.RawMessage) (runners.Execution, error) {
+			return r.Start(patient(t), spec(name, job, nil))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start, removal := newProxy(t, shared.host(), "/start", false), newProxy(t, shared.host(), http.MethodDelete, false)
+			still, second := openOn(t, dir, start.host), openOn(t, dir, removal.host)
+			defer still.Close()
+			defer second.Close()
+			job, name := shell(t, "exec sleep 600", nil), name+".1"
+			type found struct {
+				runners.Execution
+				err error
+			}
+			started, looked := make(chan found, 1), make(chan found, 1)
+			go func() {
+				e, err := still.Start(patient(t), spec(name, job, nil))
+				started <- found{e, err}
+			}()
+			<-start.held
+			go func() {
+				e, err := look(second, name, job)
+				looked <- found{e, err}
+			}()
+			<-removal.held // it has seen a container that has not started
+			close(start.release)
+			first := <-started
+			close(removal.release)
+			other := <-looked
+			if first.err != nil || other.err != nil {
+				t.Fatalf("start: %v, %s: %v, want one container, found by both", first.err, name, other.err)
+			}
+			if first.ID() != other.ID() || shared.docker(t, "inspect", "-f", "{{.State.Running}}", first.ID()) != "true" {
+				t.Errorf("got containers %s and %s, want one that runs", first.ID(), other.ID())
+			}
+			if err := other.Stop(patient(t), 0); err != nil {
+				t.Error(err)
 			}
 		})
 	}

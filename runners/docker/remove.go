@@ -100,6 +100,22 @@ func (r *runner) removeContainer(ctx context.Context, id string) error {
 	return err
 }
 
+// removeUnstarted removes a container that was seen as one that has not started. It may run by now, and then the engine refuses,
+// with a conflict: whoever asks looks again.
+func (r *runner) removeUnstarted(ctx context.Context, id string) error {
+	call, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := r.engine.api.ContainerRemove(call, id, client.ContainerRemoveOptions{RemoveVolumes: true})
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil
+	case errdefs.IsConflict(err): // it was started, or somebody else removes it, which takes its time
+		pause(ctx, firstWait)
+		return nil
+	}
+	return err
+}
+
 // trim removes all but the newest n containers that were kept because they failed.
 func (r *runner) trim(ctx context.Context, n int) error {
 	list, err := r.list(ctx)

@@ -161,7 +161,7 @@ func (r *runner) create(ctx context.Context, spec *runners.Spec, options client.
 		case started(c):
 			return "", &foundError{c}
 		}
-		if err := r.removeContainer(ctx, c.ID); err != nil {
+		if err := r.removeUnstarted(ctx, c.ID); err != nil {
 			return "", err
 		}
 	}
