@@ -41,7 +41,7 @@ type RunEvent struct {
 	Worker     string    `json:"worker,omitempty"`
 	Time       time.Time `json:"time"`
 	Execution  string    `json:"execution,omitempty"` // PID, container ID, ARN, Job name
-	Place      string    `json:"place,omitempty"`     // where the execution is, if only workers of the same place find it: an engine's ID
+	Place      string    `json:"place,omitempty"`     // where the execution is, if only workers of the same place find it: an engine, in words that tell it from all others
 	Image      string    `json:"image,omitempty"`     // ID of the image that the execution runs, where it is a container
 	Parent     string    `json:"parent,omitempty"`    // run that this one repeats
 	Tags       []string  `json:"tags,omitempty"`

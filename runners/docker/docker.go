@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
@@ -51,7 +52,7 @@ var Type = runners.Type{
 type runner struct {
 	config runners.Config
 	engine *engine
-	place  string // the engine's ID
+	place  string // see [placeOf]
 	log    *slog.Logger
 	spawn  func(func(context.Context)) // runs a function in the background until the runner is closed
 	end    context.CancelFunc          // ends those
@@ -84,7 +85,7 @@ func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, 
 		}
 	}
 	r := &runner{
-		config: config, engine: e, place: info.Info.ID, log: e.log,
+		config: config, engine: e, place: placeOf(&info.Info), log: e.log,
 		held: map[string]*execution{}, ids: map[string]*execution{}, forgotten: map[string]bool{},
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -101,8 +102,13 @@ func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, 
 	return r, nil
 }
 
-// Place implements [runners.Placed]: the engine's ID.
+// Place implements [runners.Placed].
 func (r *runner) Place() string { return r.place }
+
+// placeOf tells one engine from all others: by its ID, the name of its machine and the folder that has its containers. The ID alone
+// does not, though it is called unique: machines made from one image have it in that image, and engines of one machine share a file
+// of it (until Docker 25).
+func placeOf(i *system.Info) string { return i.ID + "@" + i.Name + ":" + i.DockerRootDir }
 
 // closeTime is how long a runner that is closed goes on removing what is done with.
 const closeTime = 15 * time.Second

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/config"
+	"github.com/moby/moby/api/types/system"
 )
 
 // The engine is where the docker CLI would find it.
@@ -76,5 +77,35 @@ func TestUnreachable_isWhatTheEngineHasNotSaid(t *testing.T) {
 		if got := unreachable(tt.err); got != tt.want {
 			t.Errorf("%v: got %v, want %v", tt.err, got, tt.want)
 		}
+	}
+}
+
+// Machines that are made from one image have engines of one ID, and so have two engines of one machine: neither is the other's place.
+func TestPlace_tellsEnginesApartThatShareAnID(t *testing.T) {
+	here := system.Info{ID: "EYMS:ZLXQ", Name: "build-1", DockerRootDir: "/var/lib/docker"}
+	for what, other := range map[string]system.Info{
+		"another machine's":     {ID: here.ID, Name: "build-2", DockerRootDir: here.DockerRootDir},
+		"a second one":          {ID: here.ID, Name: here.Name, DockerRootDir: "/srv/docker"},
+		"one that was made new": {ID: "AAAA:BBBB", Name: here.Name, DockerRootDir: here.DockerRootDir},
+	} {
+		if placeOf(&here) == placeOf(&other) {
+			t.Errorf("%s: got the same place %q", what, placeOf(&here))
+		}
+	}
+}
+
+func TestPlace_isTheEnginesWhicheverWorkerAsks(t *testing.T) {
+	engine := ownEngine(t, "") // with the ID of the shared one, where a machine has one for all its engines
+	shared.up(t)
+	var places []string
+	for _, host := range []string{shared.host(), shared.host(), engine.host()} {
+		r := openOn(t, t.TempDir(), host)
+		places = append(places, r.Place())
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if places[0] != places[1] || places[0] == places[2] {
+		t.Errorf("got places %q, want one for the first two, and another for the third", places)
 	}
 }
