@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -24,9 +23,6 @@ func (*foundError) Error() string { return "the container has been started befor
 func started(c *container.InspectResponse) bool {
 	return c.State != nil && c.State.Status != container.StateCreated && c.State.Status != container.StateRemoving
 }
-
-// isNoContainer tells a container that is not there from anything else that is not found: an engine also says so of a program.
-func isNoContainer(err error) bool { return strings.Contains(err.Error(), "No such container") }
 
 // Find implements [runners.Runner]. Who asks has the right to the run, or believes so, and takes [runners.ErrGone] for the end of
 // the attempt. So when there is no container that has started, there will be none: one that was only created is removed, and its

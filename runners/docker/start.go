@@ -88,8 +88,9 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 	e := newExecution(r, spec.Name, id)
 	e.image, e.keep, e.result = image, job.keep(), l.result
 	if err := r.ready(whole, id, job, l); err != nil {
+		why := r.failure(whole, id, err, createError)
 		r.discard(whole, id)
-		return nil, err
+		return nil, why
 	}
 	if ctx.Err() != nil {
 		r.discard(whole, id)
@@ -99,10 +100,11 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 	e.since = time.Now()
 	if err := r.startContainer(whole, id); err != nil {
 		r.release(e)
+		why := r.failure(whole, id, err, startError)
 		if !unreachable(err) {
 			r.discard(whole, id)
 		}
-		return nil, startError(err)
+		return nil, why
 	}
 	if ctx.Err() != nil {
 		r.release(e)
@@ -173,16 +175,14 @@ func (r *runner) ready(ctx context.Context, id string, job *Job, l *launch) erro
 	defer cancel()
 	for _, name := range job.Networks[min(1, len(job.Networks)):] {
 		if _, err := r.engine.api.NetworkConnect(ctx, name, client.NetworkConnectOptions{Container: id}); err != nil {
-			return createError(err)
+			return err
 		}
 	}
 	if len(l.files) == 0 {
 		return nil
 	}
-	if _, err := r.engine.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: archiveOf(l.files)}); err != nil {
-		return createError(err)
-	}
-	return nil
+	_, err := r.engine.api.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: archiveOf(l.files)})
+	return err
 }
 
 func (r *runner) startContainer(ctx context.Context, id string) error {
@@ -199,6 +199,17 @@ func (r *runner) discard(ctx context.Context, id string) {
 	}
 }
 
+// failure says what it means that err came of a container that was made, with the words of say unless the container is not there any
+// more: an engine says of much else that it is not found, even of another container, whose network the job was to use.
+func (r *runner) failure(ctx context.Context, id string, err error, say func(error) error) error {
+	if errdefs.IsNotFound(err) {
+		if _, gone := r.inspect(ctx, id); errdefs.IsNotFound(gone) {
+			return errTaken
+		}
+	}
+	return say(err)
+}
+
 // createError says what it means that a container could not be made: what an engine says of the request, another try does not mend.
 func createError(err error) error {
 	switch {
@@ -213,8 +224,6 @@ func createError(err error) error {
 // startError says what it means that a container did not start.
 func startError(err error) error {
 	switch {
-	case errdefs.IsNotFound(err) && isNoContainer(err):
-		return errTaken
 	case errdefs.IsInvalidArgument(err), errdefs.IsNotFound(err), errdefs.IsPermissionDenied(err):
 		return runners.Permanent(schemas.ReasonStartFailed, fmt.Errorf("the container does not start: %s", said(err)))
 	case unreachable(err):

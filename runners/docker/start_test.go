@@ -30,6 +30,7 @@ func TestStart_saysWhyAContainerDoesNotStart(t *testing.T) {
 		{"no user", map[string]any{"user": "nobody-of-that-name"}, "nobody-of-that-name"},
 		{"no network", map[string]any{"networks": []string{"no-such-network"}}, "no-such-network"},
 		{"no second network", map[string]any{"networks": []string{"bridge", "no-such-network"}}, "no-such-network"},
+		{"no container's network", map[string]any{"network_mode": "container:no-such-container"}, "No such container: no-such-container"},
 		{"more CPUs than there are", map[string]any{"cpu": 1 << 20}, "CPUs"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
