@@ -193,3 +193,36 @@ func TestStart_runsTheImageOfTheAttemptBefore(t *testing.T) {
 		t.Errorf("an attempt whose image is not there any more: got exit code %d, image %q, want what the name stands for", code, image)
 	}
 }
+
+// What a run's events say of the image is what ran, though its name came to stand for another one as the container was made.
+func TestStart_tellsTheImageThatItRuns(t *testing.T) {
+	shared.up(t)
+	p := newProxy(t, shared.host(), "/containers/create", false)
+	r := openOn(t, t.TempDir(), p.host)
+	defer r.Close()
+	shared.docker(t, "tag", busybox, "weir-test/moved:1")
+	job := shell(t, "exec sleep 600", map[string]any{"image": "weir-test/moved:1"})
+	type made struct {
+		runners.Execution
+		err error
+	}
+	started := make(chan made, 1)
+	go func() {
+		e, err := r.Start(patient(t), spec("run.1", job, nil))
+		started <- made{e, err}
+	}()
+	<-p.held
+	shared.docker(t, "tag", "weir-test/python:1", "weir-test/moved:1")
+	close(p.release)
+	e := <-started
+	if e.err != nil {
+		t.Fatal(e.err)
+	}
+	told, ran := e.Execution.(runners.Imaged).Image(), shared.docker(t, "inspect", "-f", "{{.Image}}", e.ID())
+	if first := shared.docker(t, "image", "inspect", "-f", "{{.Id}}", busybox); told != ran || ran != first {
+		t.Errorf("told of image %s, ran %s, want what the name stood for before: %s", told, ran, first)
+	}
+	if err := e.Stop(patient(t), 0); err != nil {
+		t.Error(err)
+	}
+}

@@ -22,6 +22,7 @@ const (
 	labelDeployment = labelPrefix + "deployment" // for people
 	labelWorker     = labelPrefix + "worker"     // for people: who started it; another may hold it by now
 	labelName       = labelPrefix + "name"       // for people: the job variable name
+	labelImage      = labelPrefix + "image"      // for people: the image as the job names it; the container is made of its ID
 	labelKeep       = labelPrefix + "keep"       // what becomes of the container once its end is recorded: see [keep]
 	labelSilent     = labelPrefix + "silent"     // the output is not stored
 	labelTombstone  = labelPrefix + "tombstone"  // on a container that only takes the place of another: see [runner.bury]
@@ -45,6 +46,7 @@ func (r *runner) labels(s *runners.Spec, job *Job) map[string]string {
 	for name, value := range map[string]string{
 		labelSystem: r.config.System, labelPool: r.config.Pool, labelExecution: s.Name, labelRun: s.Run, labelAttempt: strconv.Itoa(s.Attempt),
 		labelQueue: s.Queue, labelDeployment: s.Deployment, labelWorker: s.Worker, labelKeep: job.keep().String(),
+		labelImage: job.Image,
 	} {
 		labels[name] = value
 	}

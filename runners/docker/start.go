@@ -71,9 +71,7 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 	if err != nil {
 		return nil, orCause(ctx, err)
 	}
-	if spec.Image == image {
-		l.image = image // the name may stand for another one by now
-	}
+	l.image = image // the name may stand for another one by now
 	options, err := request(job, l)
 	if err != nil {
 		return nil, runners.Permanent(schemas.ReasonStartFailed, err)
