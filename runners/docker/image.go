@@ -80,6 +80,12 @@ func (r *runner) imageID(ctx context.Context, j *Job) (string, error) {
 	return image.ID, nil
 }
 
+// lacks tells whether the engine does not have an image, as far as it answers.
+func (r *runner) lacks(ctx context.Context, id string) bool {
+	_, err := r.imageID(ctx, &Job{Image: id})
+	return errdefs.IsNotFound(err)
+}
+
 // pull brings an image to the engine.
 func (r *runner) pull(ctx context.Context, j *Job) error {
 	auth, err := registryAuth(j.Image, j.Credentials, r.config.Code)

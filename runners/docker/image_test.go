@@ -31,6 +31,7 @@ func newRegistry(t *testing.T) (host string) {
 		return digest
 	}
 	config, layer := saved(t)
+	config = append(config, '\n') // another image, which may be removed
 	manifest, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
 		"config": map[string]any{"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config), "digest": put(config)},
@@ -224,5 +225,60 @@ func TestStart_tellsTheImageThatItRuns(t *testing.T) {
 	}
 	if err := e.Stop(patient(t), 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// An image that is removed after it was found and before its container is made, as docker image prune does, is brought once more; and one
+// that is removed each time is no mistake of the job's.
+func TestStart_imageIsRemovedBeforeTheContainerIsMade(t *testing.T) {
+	shared.up(t)
+	host := newRegistry(t)
+	t.Setenv("ROBOT_PASSWORD", "s3cret")
+	job := func(policy string) json.RawMessage {
+		return shell(t, "exit 0", map[string]any{
+			"image": host + "/weir/tool:1", "image_pull_policy": policy,
+			"registry_credentials": map[string]any{"username": "robot", "password": map[string]any{"from_env": "ROBOT_PASSWORD"}},
+		})
+	}
+	remove := func() {
+		for _, id := range strings.Fields(shared.docker(t, "images", "-q", host+"/weir/tool")) {
+			shared.docker(t, "rmi", "-f", id)
+		}
+	}
+	for _, tt := range []struct {
+		name, policy string
+		removals     int
+		reason       schemas.Reason // empty: it runs
+		permanent    bool
+	}{
+		{"once", "IfNotPresent", 1, "", false},
+		{"with nowhere to bring it from", "Never", 1, schemas.ReasonImageNotFound, true}, // it is there from the one above
+		{"each time", "IfNotPresent", imageTries, schemas.ReasonStartFailed, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newProxy(t, shared.host(), "/containers/create", false)
+			r := openOn(t, t.TempDir(), p.host)
+			defer r.Close()
+			started := make(chan error, 1)
+			go func() {
+				e, err := r.Start(patient(t), spec("run.1", job(tt.policy), nil))
+				if err == nil {
+					_, err = e.Wait(patient(t))
+					r.Forget("run.1")
+				}
+				started <- err
+			}()
+			for range tt.removals {
+				<-p.held
+				remove()
+				p.goOn <- struct{}{}
+			}
+			close(p.release)
+			err := <-started
+			_, permanent := runners.IsPermanent(err)
+			if got := runners.ReasonOf(err, ""); (err == nil) != (tt.reason == "") || got != tt.reason || permanent != tt.permanent {
+				t.Errorf("got %v (reason %q, permanent %v), want reason %q, permanent %v", err, got, permanent, tt.reason, tt.permanent)
+			}
+		})
 	}
 }

@@ -23,7 +23,8 @@ type proxy struct {
 	hold string // the method of the requests to hold, or the end of their path; empty: none
 
 	held    chan struct{} // a value for each that is held
-	release chan struct{} // closed when they may go on
+	goOn    chan struct{} // takes a value for each that may go on
+	release chan struct{} // closed when all may
 	late    bool          // it is the answer that is held
 
 	answer func(*http.Response) // may change an answer; nil: none is
@@ -31,7 +32,7 @@ type proxy struct {
 
 func newProxy(t testing.TB, engine, hold string, late bool) *proxy {
 	t.Helper()
-	p := &proxy{hold: hold, late: late, held: make(chan struct{}, 10), release: make(chan struct{})}
+	p := &proxy{hold: hold, late: late, held: make(chan struct{}, 10), goOn: make(chan struct{}), release: make(chan struct{})}
 	p.serve(t, engine)
 	return p
 }
@@ -86,7 +87,10 @@ func (p *proxy) holds(r *http.Request) bool {
 
 func (p *proxy) wait() {
 	p.held <- struct{}{}
-	<-p.release
+	select {
+	case <-p.goOn:
+	case <-p.release:
+	}
 }
 
 // A worker stands still at some point of its start. Another one, which has the run by then, looks for the execution: either it finds

@@ -16,6 +16,9 @@ import (
 // errTaken says that another worker has decided that the attempt does not start any more.
 var errTaken = errors.New("another worker has taken the run over before its container had started")
 
+// errNoImage says that the image, which was on the engine, is not there any more.
+var errNoImage = errors.New("the image was removed")
+
 // errStartTimedOut is why a start ended whose time was over.
 var errStartTimedOut = errors.New("the container was not running within start_timeout")
 
@@ -67,24 +70,15 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 	if err != nil {
 		return nil, err
 	}
-	image, err := r.ensureImage(ctx, job, spec.Image)
-	if err != nil {
-		return nil, orCause(ctx, err)
-	}
-	l.image = image // the name may stand for another one by now
-	options, err := request(job, l)
-	if err != nil {
-		return nil, runners.Permanent(schemas.ReasonStartFailed, err)
-	}
 	whole := context.WithoutCancel(ctx)
-	id, err := r.create(whole, spec, options)
+	id, err := r.createFromImage(ctx, spec, job, l)
 	if found, ok := errors.AsType[*foundError](err); ok {
 		return r.take(found.container, spec.Output), nil
 	} else if err != nil {
 		return nil, err
 	}
 	e := newExecution(r, spec.Name, id)
-	e.image, e.keep, e.result = image, job.keep(), l.result
+	e.image, e.keep, e.result = l.image, job.keep(), l.result
 	if err := r.ready(whole, id, job, l); err != nil {
 		why := r.failure(whole, id, err, createError)
 		r.discard(whole, id)
@@ -111,6 +105,27 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 	}
 	r.spawn(func(ctx context.Context) { e.follow(ctx, outputOf(job, spec.Output)) })
 	return e, nil
+}
+
+// imageTries is how often an image is looked for and brought whose container cannot be made because it has been removed meanwhile, as
+// by docker image prune.
+const imageTries = 3
+
+// createFromImage makes the container of the image that the job's name stands for now, and notes that in l.
+func (r *runner) createFromImage(ctx context.Context, spec *runners.Spec, job *Job, l *launch) (id string, err error) {
+	for range imageTries {
+		if l.image, err = r.ensureImage(ctx, job, spec.Image); err != nil {
+			return "", orCause(ctx, err)
+		}
+		options, err := request(job, l)
+		if err != nil {
+			return "", runners.Permanent(schemas.ReasonStartFailed, err)
+		}
+		if id, err = r.create(context.WithoutCancel(ctx), spec, options); !errors.Is(err, errNoImage) {
+			return id, err
+		}
+	}
+	return "", runners.Because(schemas.ReasonStartFailed, fmt.Errorf("image %s was removed from the engine before its container was made, %d times on end", job.Image, imageTries))
 }
 
 func orCause(ctx context.Context, err error) error {
@@ -144,6 +159,9 @@ func (r *runner) create(ctx context.Context, spec *runners.Spec, options client.
 				r.log.Warn("the engine has something to say of a container", "execution", spec.Name, "warning", w)
 			}
 			return made.ID, nil
+		}
+		if errdefs.IsNotFound(err) && r.lacks(ctx, options.Config.Image) {
+			return "", errNoImage
 		}
 		if !errdefs.IsConflict(err) {
 			return "", createError(err)
