@@ -36,17 +36,16 @@ func (r *runner) Find(ctx context.Context, name string, out runners.Output) (run
 	if r.isForgotten(name) {
 		return nil, runners.ErrGone
 	}
-	for ctx.Err() == nil {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) { // an engine takes its time to remove a container
 		c, err := r.inspect(ctx, r.containerName(name))
 		switch {
 		case errdefs.IsNotFound(err):
 			switch err := r.bury(ctx, name); {
-			case errdefs.IsConflict(err):
-				continue // somebody was faster: see who
-			case err != nil:
+			case err == nil:
+				return nil, runners.ErrGone
+			case !errdefs.IsConflict(err): // but where somebody was faster: see who
 				return nil, r.notFound(ctx, name, err)
 			}
-			return nil, runners.ErrGone
 		case err != nil:
 			return nil, r.notFound(ctx, name, err)
 		case !r.ours(c.Config.Labels):
@@ -55,12 +54,15 @@ func (r *runner) Find(ctx context.Context, name string, out runners.Output) (run
 			return nil, runners.ErrGone
 		case started(c):
 			return r.take(c, out), nil
+		case c.State.Status == container.StateCreated:
+			if err := r.removeUnstarted(ctx, c.ID); err != nil {
+				return nil, r.notFound(ctx, name, err)
+			}
 		}
-		if err := r.removeUnstarted(ctx, c.ID); err != nil {
-			return nil, r.notFound(ctx, name, err)
+		if !pause(ctx, wait) {
+			return nil, fmt.Errorf("find %s: %w", name, context.Cause(ctx))
 		}
 	}
-	return nil, fmt.Errorf("find %s: %w", name, context.Cause(ctx))
 }
 
 // notFound says what it means that the engine could not be asked: an engine that was away for too long is gone with all it ran.
@@ -128,16 +130,14 @@ func (r *runner) inspect(ctx context.Context, idOrName string) (*container.Inspe
 
 // List implements [runners.Lister]: the containers of the pool on this engine, whoever started them.
 func (r *runner) List(ctx context.Context) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	all, err := r.engine.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: r.filters()})
+	all, err := r.list(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	var names []string
-	for _, c := range all.Items {
+	for _, c := range all {
 		name := c.Labels[labelExecution]
-		if name != "" && c.Labels[labelTombstone] == "" && !kept(c.Names) && c.State != container.StateCreated && !r.isForgotten(name) {
+		if c.Labels[labelTombstone] == "" && !kept(c.Names) && c.State != container.StateCreated && !r.isForgotten(name) {
 			names = append(names, name)
 		}
 	}

@@ -110,17 +110,22 @@ func open(t testing.TB, dir string) *runner {
 	return openOn(t, dir, shared.host())
 }
 
+// systemOf is the system of a worker that starts in dir.
+func systemOf(dir string) string {
+	hash := fnv.New32()
+	hash.Write([]byte(dir))
+	return fmt.Sprintf("%08x", hash.Sum32())
+}
+
 // openOn opens one on the engine at host.
 func openOn(t testing.TB, dir, host string) *runner {
 	t.Helper()
-	hash := fnv.New32()
-	hash.Write([]byte(dir))
 	e, err := dial([]client.Opt{client.WithHost(host)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := newRunner(context.Background(), e, runners.Config{
-		System: fmt.Sprintf("%08x", hash.Sum32()), Worker: "w", Pool: "p", Dir: dir,
+		System: systemOf(dir), Worker: "w", Pool: "p", Dir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)

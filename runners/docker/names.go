@@ -1,16 +1,19 @@
 package docker
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
 )
 
-// Labels of a container. What is Weir's, and which Weir's, is told by them alone: a container without this system's label is
-// never touched, whatever it is called.
+// Labels of a container. What is Weir's, and which Weir's, is told by them and the name together: a container without this system's
+// label is never touched, whatever it is called, and neither is one of another name, which has the labels of an image that was made
+// of a container of Weir's.
 const (
 	labelPrefix     = "run.weir."
 	labelSystem     = labelPrefix + "system"     // identity of the NATS system
@@ -46,12 +49,10 @@ func (r *runner) labels(s *runners.Spec, job *Job) map[string]string {
 	for name, value := range map[string]string{
 		labelSystem: r.config.System, labelPool: r.config.Pool, labelExecution: s.Name, labelRun: s.Run, labelAttempt: strconv.Itoa(s.Attempt),
 		labelQueue: s.Queue, labelDeployment: s.Deployment, labelWorker: s.Worker, labelKeep: job.keep().String(),
-		labelImage: job.Image,
+		labelImage: job.Image, labelName: job.Name,
+		labelSilent: "", labelTombstone: "", // a container has its image's labels but for those that it is given
 	} {
 		labels[name] = value
-	}
-	if job.Name != "" {
-		labels[labelName] = job.Name
 	}
 	if outputOf(job, s.Output) == nil {
 		labels[labelSilent] = "true"
@@ -64,7 +65,13 @@ func (r *runner) ours(labels map[string]string) bool {
 	return labels[labelSystem] == r.config.System && labels[labelPool] == r.config.Pool
 }
 
-// filters choose this system's and pool's containers.
+// owns tells whether a listed container is of this system and pool.
+func (r *runner) owns(c *container.Summary) bool {
+	name := "/" + r.containerName(c.Labels[labelExecution])
+	return r.ours(c.Labels) && (slices.Contains(c.Names, name) || slices.Contains(c.Names, name+keptSuffix))
+}
+
+// filters choose the containers with this system's and pool's labels.
 func (r *runner) filters() client.Filters {
 	return make(client.Filters).Add("label", labelSystem+"="+r.config.System, labelPool+"="+r.config.Pool)
 }

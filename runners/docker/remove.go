@@ -103,14 +103,10 @@ func (r *runner) removeContainer(ctx context.Context, id string) error {
 // removeUnstarted removes a container that was seen as one that has not started. It may run by now, and then the engine refuses,
 // with a conflict: whoever asks looks again.
 func (r *runner) removeUnstarted(ctx context.Context, id string) error {
-	call, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	_, err := r.engine.api.ContainerRemove(call, id, client.ContainerRemoveOptions{RemoveVolumes: true})
-	switch {
-	case errdefs.IsNotFound(err):
-		return nil
-	case errdefs.IsConflict(err): // it was started, or somebody else removes it, which takes its time
-		pause(ctx, firstWait)
+	_, err := r.engine.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: true})
+	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
 		return nil
 	}
 	return err
@@ -135,11 +131,12 @@ func (r *runner) trim(ctx context.Context, n int) error {
 	return nil
 }
 
+// list returns this system's and pool's containers.
 func (r *runner) list(ctx context.Context) ([]container.Summary, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	all, err := r.engine.api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: r.filters()})
-	return all.Items, err
+	return slices.DeleteFunc(all.Items, func(c container.Summary) bool { return !r.owns(&c) }), err
 }
 
 // sweep removes what is too old to be of use, now and then.

@@ -1,10 +1,15 @@
 package docker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,6 +127,75 @@ func TestOthers_areLeftAlone(t *testing.T) {
 	_ = shared.docker(t, "inspect", stranger) // fails when it is not there
 	if isClosed(theirs.(*execution).died) {
 		t.Error("another system's container has ended")
+	}
+}
+
+// A container has the labels of its image but for its own, and an image may have Weir's: one that was made of a container of Weir's has.
+func TestLabels_ofAnImageMeanNothing(t *testing.T) {
+	shared.up(t)
+	dir := t.TempDir()
+	first := open(t, dir)
+	engine := map[string]string{labelTombstone: "true", labelSilent: "true", labelSystem: first.config.System, labelPool: "p", labelExecution: "stranger.1"}
+	commit := []string{"commit"}
+	for label, value := range engine {
+		commit = append(commit, "-c", "LABEL "+label+"="+value)
+	}
+	base := shared.docker(t, "create", busybox)
+	shared.docker(t, append(commit, base, "weir-test/labelled:1")...)
+	shared.docker(t, "rm", base)
+	stranger := shared.docker(t, "run", "-d", "weir-test/labelled:1", "sleep", "600")
+	defer shared.docker(t, "rm", "-f", stranger)
+	_, err := first.Start(patient(t), spec("run.1", shell(t, "echo began; exec sleep 600", map[string]any{"image": "weir-test/labelled:1"}), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = first.abandon()
+
+	second := open(t, dir)
+	defer second.Close()
+	if list, err := second.List(patient(t)); err != nil || !slices.Equal(list, []string{"run.1"}) {
+		t.Errorf("list: got %q, %v, want the job's and no other", list, err)
+	}
+	out := runnertest.NewRecorder()
+	e, err := second.Find(patient(t), "run.1", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Await(t, 1) // its output is stored
+	if err := e.Stop(patient(t), 0); err != nil {
+		t.Error(err)
+	}
+	second.Forget("run.1")
+	second.removals.Wait()
+	if left, err := second.list(patient(t)); err != nil || len(left) > 0 {
+		t.Errorf("left: got %v, %v, want nothing that is Weir's", left, err)
+	}
+	_ = shared.docker(t, "inspect", stranger) // fails when it is not there
+}
+
+// An engine that takes its time to remove a container is not asked without a pause, and not for longer than anybody waits.
+func TestFind_waitsForARemoval(t *testing.T) {
+	shared.up(t)
+	dir := t.TempDir()
+	var asked atomic.Int64
+	p := &proxy{answer: func(a *http.Response) {
+		if !strings.HasSuffix(a.Request.URL.Path, ".1/json") {
+			return
+		}
+		asked.Add(1)
+		body := fmt.Sprintf(`{"State": {"Status": "removing"}, "Config": {"Labels": {%q: %q, %q: "p"}}}`, labelSystem, systemOf(dir), labelPool)
+		a.StatusCode, a.Body, a.ContentLength = http.StatusOK, io.NopCloser(strings.NewReader(body)), int64(len(body))
+		a.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	}}
+	p.serve(t, shared.host())
+	r := openOn(t, dir, p.host)
+	defer r.Close()
+	why := errors.New("nobody waits any more")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*firstWait, why)
+	defer cancel()
+	_, err := r.Find(ctx, "run.1", runnertest.NewRecorder())
+	if n := asked.Load(); !errors.Is(err, why) && !errors.Is(err, context.DeadlineExceeded) || n == 0 || n > 5 {
+		t.Errorf("got %v after %d questions, want 1 to 5 of them until the time was over", err, n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
@@ -121,7 +122,7 @@ func (r *runner) createFromImage(ctx context.Context, spec *runners.Spec, job *J
 		if err != nil {
 			return "", runners.Permanent(schemas.ReasonStartFailed, err)
 		}
-		if id, err = r.create(context.WithoutCancel(ctx), spec, options); !errors.Is(err, errNoImage) {
+		if id, err = r.create(ctx, spec, options); !errors.Is(err, errNoImage) {
 			return id, err
 		}
 	}
@@ -150,8 +151,9 @@ func newExecution(r *runner, name, id string) *execution {
 // create makes the container. One of that name that has run is a [*foundError]; one that has not is whose start was cut short:
 // it is removed, so that whoever may still want to start it fails.
 func (r *runner) create(ctx context.Context, spec *runners.Spec, options client.ContainerCreateOptions) (string, error) {
-	for {
-		call, cancel := context.WithTimeout(ctx, callTime)
+	whole := context.WithoutCancel(ctx)
+	for wait := firstWait; ; wait = min(2*wait, longestWait) { // an engine takes its time to remove a container
+		call, cancel := context.WithTimeout(whole, callTime)
 		made, err := r.engine.api.ContainerCreate(call, options)
 		cancel()
 		if err == nil {
@@ -166,10 +168,9 @@ func (r *runner) create(ctx context.Context, spec *runners.Spec, options client.
 		if !errdefs.IsConflict(err) {
 			return "", createError(err)
 		}
-		c, err := r.inspect(ctx, options.Name)
+		c, err := r.inspect(whole, options.Name)
 		switch {
-		case errdefs.IsNotFound(err):
-			continue // it is gone by now
+		case errdefs.IsNotFound(err): // it is gone by now
 		case err != nil:
 			return "", err
 		case !r.ours(c.Config.Labels):
@@ -178,9 +179,13 @@ func (r *runner) create(ctx context.Context, spec *runners.Spec, options client.
 			return "", errTaken
 		case started(c):
 			return "", &foundError{c}
+		case c.State.Status == container.StateCreated:
+			if err := r.removeUnstarted(whole, c.ID); err != nil {
+				return "", err
+			}
 		}
-		if err := r.removeUnstarted(ctx, c.ID); err != nil {
-			return "", err
+		if !pause(ctx, wait) {
+			return "", context.Cause(ctx)
 		}
 	}
 }
