@@ -27,8 +27,12 @@ const entryHead = 8
 // maxEntry is far more than any engine stores at once.
 const maxEntry = 16 << 20
 
-// readEntry reads the next entry of a log that was asked for with timestamps. [io.EOF]: there is none; any other error: the
-// stream broke.
+// errUnreadable says that the engine's log is broken from some place on, as by a disk that was full for a while: the engine says so
+// within the log, or gives what is no entry. Reading it again gives the same.
+var errUnreadable = errors.New("the engine cannot read the log")
+
+// readEntry reads the next entry of a log that was asked for with timestamps. [io.EOF]: there is none; errUnreadable: there is no
+// getting at it; any other error: the stream broke.
 func readEntry(r *bufio.Reader) (entry, error) {
 	head, err := r.Peek(entryHead)
 	if err != nil {
@@ -38,12 +42,15 @@ func readEntry(r *bufio.Reader) (entry, error) {
 		return entry{}, err
 	}
 	stream, n := head[0], binary.BigEndian.Uint32(head[4:])
-	if stream != 1 && stream != 2 || n > maxEntry {
-		return entry{}, fmt.Errorf("read log: stream %d, %d bytes is no entry of a log", stream, n)
+	if stream < 1 || stream > 3 || n > maxEntry {
+		return entry{}, fmt.Errorf("%w: stream %d, %d bytes is no entry of one", errUnreadable, stream, n)
 	}
 	raw := make([]byte, entryHead+int(n))
 	if _, err := io.ReadFull(r, raw); err != nil {
 		return entry{}, io.ErrUnexpectedEOF
+	}
+	if stream == 3 { // what the engine has to say of the log itself
+		return entry{}, fmt.Errorf("%w: %.200s", errUnreadable, bytes.TrimSpace(raw[entryHead:]))
 	}
 	e := entry{stream: runners.Stdout, raw: raw}
 	if stream == 2 {
@@ -51,10 +58,10 @@ func readEntry(r *bufio.Reader) (entry, error) {
 	}
 	stamp, text, ok := bytes.Cut(raw[entryHead:], []byte(" "))
 	if !ok {
-		return entry{}, fmt.Errorf("read log: entry %.60q has no time", raw[entryHead:])
+		return entry{}, fmt.Errorf("%w: entry %.60q has no time", errUnreadable, raw[entryHead:])
 	}
 	if e.at, err = time.Parse(time.RFC3339Nano, string(stamp)); err != nil {
-		return entry{}, fmt.Errorf("read log: %w", err)
+		return entry{}, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	e.text = text
 	return e, nil

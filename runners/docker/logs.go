@@ -51,7 +51,7 @@ func (r *reader) run(ctx context.Context) error {
 			r.lines.finish(time.Now())
 			return r.flush(ctx)
 		case err == nil: // there is more
-		case !unreachable(err):
+		case !unreachable(err), errors.Is(err, errUnreadable):
 			// A log that goes with its container is no reason not to tell how the job ended.
 			if refused++; r.e.awaitDeath(ctx) && (refused > maxRefused || errdefs.IsNotFound(err) || errdefs.IsConflict(err)) {
 				r.e.runner.log.Warn("the output of a job is not complete: the engine does not give it", "execution", r.e.name, "err", err)

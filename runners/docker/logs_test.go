@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,5 +49,37 @@ func TestReader_hasWhatAnEngineLeavesOutOfAFollowedLog(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"1", "2", "3"}, out.Lines("")); diff != "" {
 		t.Errorf("output (-want +got):\n%s", diff)
+	}
+}
+
+// A log that is broken, as by a full disk, is no reason for a run never to end: what can be read of it is stored.
+func TestOutput_engineCannotReadTheLog(t *testing.T) {
+	shared.up(t)
+	for name, broken := range map[string]string{
+		"and says so":        "\x03\x00\x00\x00\x00\x00\x00\x2dError grabbing logs: log message is too large",
+		"and gives no entry": "\x01\x00\x00\x00\x00\x00\x00\x04abcd",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &proxy{answer: func(a *http.Response) {
+				if strings.HasSuffix(a.Request.URL.Path, "/logs") {
+					a.Body = struct {
+						io.Reader
+						io.Closer
+					}{io.MultiReader(a.Body, strings.NewReader(broken)), a.Body}
+				}
+			}}
+			p.serve(t, shared.host())
+			r := openOn(t, t.TempDir(), p.host)
+			defer r.Close()
+			out := runnertest.NewRecorder()
+			e, err := r.Start(patient(t), spec("run.1", shell(t, "echo a; exit 4", nil), out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := waitFor(t, e)
+			if got := out.Lines(""); err != nil || res.ExitCode != 4 || len(got) != 1 || got[0] != "a" {
+				t.Errorf("got exit code %d, %v, output %q, want 4 and what could be read", res.ExitCode, err, got)
+			}
+		})
 	}
 }
