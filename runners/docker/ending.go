@@ -73,7 +73,7 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 		return e.withValue(ctx, conclude(facts{started: e.since, ended: e.death.at}))
 	}
 	c, err := e.inspect(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, errRemoved) {
 		return runners.Result{}, err
 	}
 	e.mu.Lock()
@@ -84,6 +84,9 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 		if s := signalOf(f.code); s == "SIGKILL" && !f.oom && c.HostConfig != nil && c.HostConfig.Memory > 0 && !f.stopped {
 			f.oom = e.awaitOOM(ctx)
 		}
+	}
+	if err != nil && signalOf(f.code) == "SIGKILL" && !f.stopped && !f.oom { // docker rm -f kills it first
+		return runners.Result{}, fmt.Errorf("%w: container %.12s was removed by somebody else", runners.ErrGone, e.id)
 	}
 	if s := signalOf(f.code); !f.stopped && !f.oom && !f.engine && (s == "SIGTERM" || s == "SIGKILL") {
 		f.engine = e.runner.engine.stopping(ctx)
@@ -98,17 +101,22 @@ func (e *execution) exitCode() int {
 	return e.death.code
 }
 
-// inspect asks for the container; nil: it was removed after its end.
+// errRemoved says that a container that has ended is not there any more, or on its way out, although nobody was done with it.
+var errRemoved = errors.New("the container was removed")
+
+// inspect asks for the container. errRemoved: it is not there; nil: nor is the engine.
 func (e *execution) inspect(ctx context.Context) (*container.InspectResponse, error) {
 	for {
 		call, cancel := context.WithTimeout(ctx, callTime)
 		c, err := e.runner.engine.api.ContainerInspect(call, e.id, client.ContainerInspectOptions{})
 		cancel()
 		switch {
+		case err == nil && c.Container.State != nil && (c.Container.State.Status == container.StateRemoving || c.Container.State.Dead):
+			return nil, errRemoved
 		case err == nil:
 			return &c.Container, nil
 		case errdefs.IsNotFound(err):
-			return nil, nil
+			return nil, errRemoved
 		case ctx.Err() != nil:
 			return nil, errClosed
 		}
@@ -147,6 +155,9 @@ func (e *execution) withValue(ctx context.Context, res runners.Result) (runners.
 		case err == nil:
 			return take(res, value), nil
 		case errdefs.IsNotFound(err):
+			if _, err := e.inspect(ctx); errors.Is(err, errRemoved) {
+				res.Reason, res.Message = schemas.ReasonResultInvalid, "the container was removed by somebody else before the job's result was read"
+			}
 			return res, nil
 		case ctx.Err() != nil:
 			return runners.Result{}, errClosed

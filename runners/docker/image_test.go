@@ -269,9 +269,13 @@ func TestStart_imageIsRemovedBeforeTheContainerIsMade(t *testing.T) {
 				started <- err
 			}()
 			for range tt.removals {
-				<-p.held
-				remove()
-				p.goOn <- struct{}{}
+				select {
+				case <-p.held:
+					remove()
+					p.goOn <- struct{}{}
+				case err := <-started:
+					t.Fatalf("start = %v, and the image was not looked for again", err)
+				}
 			}
 			close(p.release)
 			err := <-started

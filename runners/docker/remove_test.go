@@ -18,6 +18,7 @@ import (
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/runners/runnertest"
+	"github.com/weir-run/weir/schemas"
 )
 
 // ran starts a job, waits for its end and forgets it.
@@ -226,7 +227,7 @@ func TestLeftover_isWhatNobodyHasUseFor(t *testing.T) {
 	}
 }
 
-// A container that somebody removes under a run is gone, and its run hears of it.
+// A container that somebody removes under a run is gone: that the engine killed it first is no end of the job's.
 func TestWait_containerIsRemovedByHand(t *testing.T) {
 	shared.up(t)
 	r := open(t, t.TempDir())
@@ -236,9 +237,26 @@ func TestWait_containerIsRemovedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared.docker(t, "rm", "-f", e.ID())
-	res, err := waitFor(t, e)
-	if err == nil && res.Signal != "SIGKILL" || err != nil && !errors.Is(err, runners.ErrGone) {
-		t.Errorf("got %+v, %v, want its end by SIGKILL or ErrGone", res, err)
+	if res, err := waitFor(t, e); !errors.Is(err, runners.ErrGone) {
+		t.Errorf("got %+v, %v, want ErrGone", res, err)
+	}
+}
+
+// A job that has ended well and whose container is removed before its result was read has not ended without one.
+func TestWait_containerIsRemovedBeforeItsResultIsRead(t *testing.T) {
+	shared.up(t)
+	p := newProxy(t, shared.host(), "/archive", false)
+	r := openOn(t, t.TempDir(), p.host)
+	defer r.Close()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, `echo 1 >"$WEIR_RESULT_FILE"`, nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.held
+	shared.docker(t, "rm", e.ID())
+	close(p.release)
+	if res, err := waitFor(t, e); err != nil || res.Reason != schemas.ReasonResultInvalid || !strings.Contains(res.Message, "was removed") {
+		t.Errorf("got %+v, %v, want result_invalid and why", res, err)
 	}
 }
 
