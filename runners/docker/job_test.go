@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
@@ -156,6 +157,42 @@ func TestCheck_refusesVolumesThatThePoolDoesNotAllow(t *testing.T) {
 		err = check(job)
 		if (err == nil) != tt.ok || err != nil && !strings.Contains(err.Error(), "is not allowed") {
 			t.Errorf("%s of %q: got %v, want allowed %v", tt.volume, tt.allowed, err, tt.ok)
+		}
+	}
+}
+
+// A deployment names its own folder, and so its publisher the folder that is mounted.
+func TestLaunch_mountsCodeOnlyFromWhereThePoolAllows(t *testing.T) {
+	project, own := t.TempDir(), t.TempDir()
+	for _, dir := range []string{project, own} {
+		if err := os.WriteFile(filepath.Join(dir, "flow.py"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	api, err := client.New(client.WithHost("unix:///nowhere.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	r := &runner{config: runners.Config{System: "0a1b2c3d", Pool: "p", Code: own}, engine: &engine{api: api}}
+	for _, tt := range []struct {
+		allowed *[]string
+		from    string
+		want    string // empty: it is refused
+	}{
+		{nil, project, project},
+		{&[]string{project}, project + "/", project},
+		{&[]string{filepath.Dir(project)}, project, project},
+		{&[]string{}, project, ""},
+		{&[]string{"/srv"}, project, ""},
+		{&[]string{}, own, own},
+		{&[]string{}, "", own},
+	} {
+		s := runners.Spec{Name: "p-1.1", Entrypoint: "flow.py:main", Code: tt.from, Parameters: json.RawMessage("{}"), Output: discard{}}
+		l, err := r.launch(&s, &Job{Image: "i", AllowedVolumes: tt.allowed})
+		_, permanent := runners.IsPermanent(err)
+		if tt.want == "" && (!permanent || !strings.Contains(err.Error(), "allowed_volumes")) || tt.want != "" && (err != nil || l.code != tt.want) {
+			t.Errorf("allowed %v, deployed from %q: got %+v, %v, want %q mounted", tt.allowed, tt.from, l, err, tt.want)
 		}
 	}
 }

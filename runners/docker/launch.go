@@ -68,6 +68,10 @@ func (r *runner) launchPython(s *runners.Spec, job *Job, l *launch) error {
 	code := "."
 	if job.WorkingDir == "" && !path.IsAbs(entry) {
 		if l.code = r.code(s, entry); l.code != "" {
+			if l.code != filepath.Clean(r.config.Code) && !job.allows(l.code) {
+				return refused("folder %q of the deployment is not mounted: this pool's base job template has allowed_volumes %s, and this is not the worker's --code; allow it there, or run what is in the image by working_dir",
+					clip(l.code), orNone(*job.AllowedVolumes))
+			}
 			code = codeFolder
 		}
 	}
@@ -101,7 +105,7 @@ func (r *runner) code(s *runners.Spec, entry string) string {
 			continue
 		}
 		if info, err := os.Stat(filepath.Join(dir, entry)); err == nil && info.Mode().IsRegular() {
-			return dir
+			return filepath.Clean(dir)
 		}
 	}
 	return ""

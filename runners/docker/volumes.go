@@ -62,6 +62,11 @@ func (v volume) allowed(list []string) bool {
 	})
 }
 
+// allows tells whether the pool lets a source be mounted.
+func (j *Job) allows(source string) bool {
+	return j.AllowedVolumes == nil || volume{source: source}.allowed(*j.AllowedVolumes)
+}
+
 func (j *Job) checkVolumes() error {
 	_, _, err := j.mounts()
 	return err
@@ -76,7 +81,7 @@ func (j *Job) mounts() (mounts []mount.Mount, binds []string, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if j.AllowedVolumes != nil && !v.allowed(*j.AllowedVolumes) {
+		if !j.allows(v.source) {
 			return nil, nil, fmt.Errorf("volume %q is not allowed: this pool's base job template has allowed_volumes %s", clip(s), orNone(*j.AllowedVolumes))
 		}
 		if targets[v.target] || v.target == launcherFolder {
