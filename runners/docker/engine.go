@@ -29,11 +29,15 @@ const (
 // everything waits for it.
 const goneAfter = 5 * time.Minute
 
+// testEvery is how soon an engine is found out that keeps its connections and answers nothing.
+const testEvery = 10 * time.Second
+
 // engine is the Docker Engine as a worker reaches it, and what is known of whether it answers.
 type engine struct {
 	api  *client.Client
 	log  *slog.Logger
 	gone time.Duration // how long it may be away
+	test time.Duration // how often it is tested whether it answers, and how long it may take to
 
 	mu    sync.Mutex
 	since time.Time // when it was first found not to answer; zero: it answers; under mu
@@ -54,7 +58,7 @@ func dial(options []client.Opt, log *slog.Logger) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reach the Docker engine: %w", err)
 	}
-	return &engine{api: api, log: log, gone: goneAfter}, nil
+	return &engine{api: api, log: log, gone: goneAfter, test: testEvery}, nil
 }
 
 func endpoint() ([]client.Opt, error) {
@@ -132,7 +136,7 @@ func (e *engine) await(ctx context.Context, bounded bool) error {
 
 // ping asks whether the engine answers, and keeps count.
 func (e *engine) ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, e.test)
 	defer cancel()
 	_, err := e.api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
 	if ctx.Err() != nil && err != nil && errors.Is(context.Cause(ctx), context.Canceled) {

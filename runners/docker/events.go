@@ -22,7 +22,8 @@ func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
 		filters := make(client.Filters).Add("type", string(events.ContainerEventType)).
 			Add("label", labelSystem+"="+r.config.System, labelPool+"="+r.config.Pool).
 			Add("event", string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy))
-		stream := r.engine.api.Events(ctx, client.EventsListOptions{Filters: filters})
+		streaming, cancel := context.WithCancel(ctx)
+		stream := r.engine.api.Events(streaming, client.EventsListOptions{Filters: filters})
 		if first {
 			first = false
 			close(ready)
@@ -30,6 +31,7 @@ func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
 			r.log.Warn("containers could not be looked up after the engine was away; trying again", "err", err)
 		}
 		err := r.hear(ctx, stream)
+		cancel()
 		if ctx.Err() != nil {
 			return
 		}
@@ -38,14 +40,20 @@ func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
 	}
 }
 
-// hear takes a stream's events until it ends.
+// hear takes a stream's events until it ends, or the engine answers nothing any more.
 func (r *runner) hear(ctx context.Context, stream client.EventsResult) error {
+	test := time.NewTicker(r.engine.test)
+	defer test.Stop()
 	for {
 		select {
 		case m := <-stream.Messages:
 			r.event(m)
 		case err := <-stream.Err:
 			return err
+		case <-test.C:
+			if err := r.engine.ping(ctx); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

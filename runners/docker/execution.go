@@ -69,7 +69,7 @@ func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
 }
 
 // Stop implements [runners.Execution]: the image's stop signal, or SIGTERM, and SIGKILL for the whole container after grace. It
-// returns once the engine says that the container does not run. While the engine is away it waits.
+// returns once the engine says that the container does not run. While the engine is away it waits, until that is given up.
 func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 	e.mu.Lock()
 	e.stopped = true
@@ -112,7 +112,9 @@ func (e *execution) signal(ctx context.Context, name string) error {
 		if !unreachable(err) {
 			return err
 		}
-		if err := e.runner.engine.await(ctx, false); err != nil {
+		if err := e.runner.engine.await(ctx, true); errors.Is(err, errAway) {
+			return nil // all that it ran is given up, and this with it
+		} else if err != nil {
 			return err
 		}
 		if isClosed(e.lost) {

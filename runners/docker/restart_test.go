@@ -152,6 +152,36 @@ func TestEngine_isGivenUp(t *testing.T) {
 	engine.run(t, "up") // or nothing can be cleaned up
 }
 
+// An engine that hangs keeps its connections and answers nothing: it is away as much as one that has died.
+func TestEngine_thatHangsIsGivenUp(t *testing.T) {
+	shared.up(t)
+	dir := t.TempDir()
+	p := newProxy(t, shared.host(), "/_ping", false)
+	k, err := dial([]client.Opt{client.WithHost(p.host)}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.test, k.gone = 500*time.Millisecond, time.Second
+	go func() {
+		<-p.held
+		p.goOn <- struct{}{} // until it has run a job
+	}()
+	r, err := newRunner(context.Background(), k, runners.Config{System: systemOf(dir), Worker: "w", Pool: "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := waitFor(t, e); !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
+		t.Errorf("wait = %v, want ErrGone for engine_unreachable", err)
+	}
+	close(p.release)
+	shared.docker(t, "rm", "-f", e.ID())
+}
+
 // A run that comes while the engine is away is started when it is back, and a worker that starts meanwhile waits.
 func TestEngine_isWaitedFor(t *testing.T) {
 	engine := ownEngine(t, "")
