@@ -3,6 +3,7 @@ package docker
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/config"
@@ -64,4 +65,19 @@ func registryAuth(image string, c *credentials, dir string) (string, error) {
 		Username: stored.Username, Password: stored.Password, Auth: stored.Auth, ServerAddress: server,
 		IdentityToken: stored.IdentityToken, RegistryToken: stored.RegistryToken,
 	})
+}
+
+// secretsOf takes out of a text what registryAuth has put into its header.
+func secretsOf(header string) *strings.Replacer {
+	auth, err := authconfig.Decode(header)
+	if header == "" || err != nil {
+		return strings.NewReplacer()
+	}
+	var pairs []string
+	for _, secret := range []string{auth.Password, auth.IdentityToken, auth.RegistryToken, auth.Auth} {
+		if secret != "" {
+			pairs = append(pairs, secret, "***")
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }

@@ -101,25 +101,25 @@ func (r *runner) pull(ctx context.Context, j *Job) error {
 		err = stream.Wait(ctx)
 		err = errors.Join(err, stream.Close())
 	}
-	return pullError(ctx, j.Image, err)
+	return pullError(ctx, j.Image, err, secretsOf(auth))
 }
 
-// pullError says what it means that a pull ended with err.
-func pullError(ctx context.Context, image string, err error) error {
+// pullError says what it means that a pull ended with err, which has what the registry says: anything.
+func pullError(ctx context.Context, image string, err error, secrets *strings.Replacer) error {
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("pull image %s: %w", image, context.Cause(ctx))
 	case errdefs.IsNotFound(err), says(err, "manifest unknown", "name unknown", "repository does not exist"):
-		return runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("pull image %s: %s", image, said(err)))
+		return runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("pull image %s: %s", image, secrets.Replace(said(err))))
 	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errdefs.IsInvalidArgument(err),
 		says(err, "unauthorized", "denied", "no basic auth credentials"):
-		return runners.Permanent(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, said(err)))
+		return runners.Permanent(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, secrets.Replace(said(err))))
 	case unreachable(err):
 		return err
 	}
-	return runners.Because(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, said(err)))
+	return runners.Because(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, secrets.Replace(said(err))))
 }
 
 // says tells whether a registry's error is one of these. Its codes have words of their own (the distribution API's), which the engine

@@ -46,6 +46,10 @@ func newRegistry(t *testing.T) (host string) {
 		last := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		user, password, _ := r.BasicAuth()
 		switch {
+		case strings.Contains(r.URL.Path, "/echo/"):
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprintf(w, `{"errors":[{"code":"UNSUPPORTED","message":"not for %s with %s"}]}`, user, password)
 		case user != "robot" || password != "s3cret":
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
@@ -159,6 +163,21 @@ func TestPull_saysWhatWentWrong(t *testing.T) {
 				t.Errorf("containers are left: %s", left)
 			}
 		})
+	}
+}
+
+// What a registry says is told, and may be anything.
+func TestPull_tellsNoSecretThatTheRegistryRepeats(t *testing.T) {
+	shared.up(t)
+	host := newRegistry(t)
+	t.Setenv("ROBOT_PASSWORD", "s3cret")
+	r := open(t, t.TempDir())
+	defer r.Close()
+	_, err := r.Start(patient(t), spec("run.1", shell(t, "true", map[string]any{
+		"image": host + "/echo/tool:1", "registry_credentials": map[string]any{"username": "robot", "password": map[string]any{"from_env": "ROBOT_PASSWORD"}},
+	}), nil))
+	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "not for robot with ***") {
+		t.Errorf("got %v, want what the registry says but the password", err)
 	}
 }
 
