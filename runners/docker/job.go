@@ -43,7 +43,7 @@ type Job struct {
 	Name            string            `json:"name"`          // for people, in a label: containers are named by run and attempt
 	StreamOutput    *bool             `json:"stream_output"` // false: output is not stored as the run's log; absent: true
 	AutoRemove      *bool             `json:"auto_remove"`   // false: the container stays when its end is recorded; absent: true
-	KeepFailed      int               `json:"keep_failed"`   // so many containers that failed stay, of the pool's on this engine
+	KeepFailed      int               `json:"keep_failed"`   // so many containers that failed stay, of the deployment's on this engine
 	StartTimeout    float64           `json:"start_timeout"` // seconds from the claim until the container runs, the pull included; 0: no limit
 }
 

@@ -22,7 +22,7 @@ const (
 	labelRun        = labelPrefix + "run"        // for people
 	labelAttempt    = labelPrefix + "attempt"    // for people
 	labelQueue      = labelPrefix + "queue"      // for people
-	labelDeployment = labelPrefix + "deployment" // for people
+	labelDeployment = labelPrefix + "deployment" // whose containers that failed are counted together
 	labelWorker     = labelPrefix + "worker"     // for people: who started it; another may hold it by now
 	labelName       = labelPrefix + "name"       // for people: the job variable name
 	labelImage      = labelPrefix + "image"      // for people: the image as the job names it; the container is made of its ID
@@ -79,7 +79,7 @@ func (r *runner) filters() client.Filters {
 // keep says what becomes of a container once the final state is recorded.
 type keep struct {
 	always bool // it stays
-	failed int  // so many containers that failed stay, the newest
+	failed int  // so many containers of its deployment that failed stay, the last
 }
 
 func (k keep) String() string {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -75,7 +76,7 @@ func (r *runner) putAway(ctx context.Context, name string, e *execution) error {
 		return err
 	}
 	if !k.always {
-		return r.trim(ctx, k.failed)
+		return r.trim(ctx, c.Config.Labels[labelDeployment], k.failed)
 	}
 	return nil
 }
@@ -112,19 +113,27 @@ func (r *runner) removeUnstarted(ctx context.Context, id string) error {
 	return err
 }
 
-// trim removes all but the newest n containers that were kept because they failed.
-func (r *runner) trim(ctx context.Context, n int) error {
+// trim removes all but the n containers of a deployment that failed last, of those that were kept for that.
+func (r *runner) trim(ctx context.Context, deployment string, n int) error {
 	list, err := r.list(ctx)
 	if err != nil {
 		return err
 	}
-	list = slices.DeleteFunc(list, func(c container.Summary) bool {
-		k := parseKeep(c.Labels[labelKeep])
-		return !kept(c.Names) || k.always
-	})
-	slices.SortFunc(list, func(a, b container.Summary) int { return int(b.Created - a.Created) })
-	for _, c := range list[min(n, len(list)):] {
-		if err := r.removeContainer(ctx, c.ID); err != nil {
+	ends := map[string]time.Time{}
+	for _, c := range list {
+		if !kept(c.Names) || c.Labels[labelDeployment] != deployment || parseKeep(c.Labels[labelKeep]).always {
+			continue
+		}
+		switch c, err := r.inspect(ctx, c.ID); {
+		case err == nil:
+			ends[c.ID] = deathOf(c, false).at
+		case !errdefs.IsNotFound(err):
+			return err
+		}
+	}
+	newest := slices.SortedFunc(maps.Keys(ends), func(a, b string) int { return ends[b].Compare(ends[a]) })
+	for _, id := range newest[min(n, len(newest)):] {
+		if err := r.removeContainer(ctx, id); err != nil {
 			return err
 		}
 	}

@@ -47,19 +47,42 @@ func (e *testEngine) names(t *testing.T, r *runner) []string {
 	return names
 }
 
-func TestForget_keepsTheNewestThatFailed(t *testing.T) {
+// What counts is the end, not the start, and no deployment's failures take another's place.
+func TestForget_keepsTheLastThatFailed(t *testing.T) {
 	shared.up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	keep := map[string]any{"keep_failed": 2}
-	for n := range 4 {
+	out := runnertest.NewRecorder()
+	long, err := r.Start(patient(t), spec("long.1", shell(t, "trap 'exit 1' USR1; echo ready; while :; do sleep 0.1; done", keep), out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Await(t, 1)
+	for n := range 3 {
 		ran(t, r, fmt.Sprintf("failed-%d.1", n), "exit 1", keep)
 		ran(t, r, fmt.Sprintf("well-%d.1", n), "exit 0", keep)
-		time.Sleep(time.Second) // which is how an engine counts a container's age
 	}
+	shared.docker(t, "kill", "-s", "USR1", long.ID())
+	if _, err := waitFor(t, long); err != nil {
+		t.Fatal(err)
+	}
+	r.Forget("long.1")
+	r.removals.Wait()
+	other := spec("other.1", shell(t, "exit 1", map[string]any{"keep_failed": 1}), nil)
+	other.Deployment = "another"
+	e, err := r.Start(patient(t), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := waitFor(t, e); err != nil {
+		t.Fatal(err)
+	}
+	r.Forget("other.1")
+	r.removals.Wait()
 	ran(t, r, "asked-for.1", "exit 1", map[string]any{"auto_remove": false})
 	ran(t, r, "plain.1", "exit 1", nil)
-	if diff := cmp.Diff([]string{"asked-for.1.kept", "failed-2.1.kept", "failed-3.1.kept"}, shared.names(t, r)); diff != "" {
+	if diff := cmp.Diff([]string{"asked-for.1.kept", "failed-2.1.kept", "long.1.kept", "other.1.kept"}, shared.names(t, r)); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)
 	}
 	if list, err := r.List(patient(t)); err != nil || len(list) > 0 {
