@@ -113,6 +113,14 @@ func (a *assembler) finish(at time.Time) {
 	}
 }
 
+// missing ends a log that cannot be read on, with a line that says so. Whoever reads it again comes to the same place.
+func (a *assembler) missing(at time.Time, why string) {
+	a.finish(at)
+	a.entries++
+	a.part = 0
+	a.line(runners.Line{Stream: runners.Stderr, At: at, Position: a.entries * partsPerEntry, Text: []byte("weir: output may be missing from here on: " + why)})
+}
+
 func (a *assembler) give(stream runners.Stream, at time.Time, rest *bytes.Buffer, continued bool) {
 	a.line(runners.Line{Stream: stream, At: at, Position: a.entries*partsPerEntry + a.part, Text: bytes.Clone(rest.Bytes()), Continued: continued})
 	a.part++

@@ -105,6 +105,28 @@ func TestReadEntry_refusesABrokenStream(t *testing.T) {
 	}
 }
 
+// What an engine says of a log that it cannot read on is no break of the stream, which the engine's return would mend.
+func TestReadEntry_tellsABrokenLogFromABrokenStream(t *testing.T) {
+	whole := logged("1abc\n", "1d\n")
+	for _, tt := range []struct {
+		name string
+		log  []byte
+		want string // of the error; empty: the stream broke
+	}{
+		{"the engine's words", logged("1abc\n", "3Error grabbing logs: too large"), "Error grabbing logs: too large"},
+		{"no such stream", logged("1abc\n", "7d\n"), "stream 7"},
+		{"no such length", append(logged("1abc\n"), 1, 0, 0, 0, 0xff, 0, 0, 0), "is no entry"},
+		{"no time", append(logged("1abc\n"), 1, 0, 0, 0, 0, 0, 0, 2, 'h', 'i'), "no time"},
+		{"cut off", whole[:len(whole)-1], ""},
+		{"cut off in an entry's head", whole[:len(whole)-20-entryHead], ""},
+	} {
+		lines, err := assembled(t, tt.log)
+		if len(lines) != 1 || err == nil || errors.Is(err, errUnreadable) != (tt.want != "") || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %d lines, %v, want one, and %q", tt.name, len(lines), err, tt.want)
+		}
+	}
+}
+
 // FuzzLog reads logs: no line is too long, positions grow, and what is read again is the same.
 func FuzzLog(f *testing.F) {
 	f.Add(logged("1a\n", "2b", "1"+strings.Repeat("x", partSize), "1\n"))

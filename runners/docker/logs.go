@@ -27,6 +27,7 @@ type reader struct {
 
 // run returns once the job has ended and out has every line, or ctx ends.
 func (r *reader) run(ctx context.Context) error {
+	r.lines.line = r.line
 	if r.e.found {
 		if err := r.recall(ctx); err != nil {
 			return err
@@ -52,11 +53,13 @@ func (r *reader) run(ctx context.Context) error {
 			return r.flush(ctx)
 		case err == nil: // there is more
 		case !unreachable(err), errors.Is(err, errUnreadable):
-			// A log that goes with its container is no reason not to tell how the job ended.
-			if refused++; r.e.awaitDeath(ctx) && (refused > maxRefused || errdefs.IsNotFound(err) || errdefs.IsConflict(err)) {
-				r.e.runner.log.Warn("the output of a job is not complete: the engine does not give it", "execution", r.e.name, "err", err)
-				r.lines.finish(time.Now())
-				return r.flush(ctx)
+			// A log that goes with its container, or breaks off, is no reason not to tell how the job ended.
+			if !r.e.awaitDeath(ctx) {
+				if wait == longestWait {
+					r.rest(ctx)
+				}
+			} else if refused++; refused > maxRefused || errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+				return r.missing(ctx, err)
 			}
 		default:
 			if err := r.e.runner.engine.await(ctx, false); err != nil {
@@ -71,6 +74,25 @@ func (r *reader) run(ctx context.Context) error {
 
 // maxRefused is how often an engine may refuse to show the log of a job that has ended.
 const maxRefused = 5
+
+// restTime is how long the log of a job that is at work is left alone that the engine cannot show: each try reads it from its start.
+const restTime = time.Minute
+
+func (r *reader) rest(ctx context.Context) {
+	select {
+	case <-r.e.died:
+	case <-r.e.lost:
+	case <-ctx.Done():
+	case <-time.After(restTime):
+	}
+}
+
+// missing ends the output of a job whose log cannot be read on, for the reason why.
+func (r *reader) missing(ctx context.Context, why error) error {
+	r.e.runner.log.Warn("the output of a job is not complete: the engine does not give it", "execution", r.e.name, "err", why)
+	r.lines.missing(time.Now(), said(why))
+	return r.flush(ctx)
+}
 
 // recall asks what workers before this one have stored.
 func (r *reader) recall(ctx context.Context) error {
