@@ -67,7 +67,9 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 	case <-e.lost:
 		return runners.Result{}, e.lostFor
 	case <-ctx.Done():
-		return runners.Result{}, errClosed
+		if !isClosed(e.died) {
+			return runners.Result{}, errClosed
+		}
 	}
 	if e.exitCode() == 0 { // what else there is to know changes nothing
 		return e.withValue(ctx, conclude(facts{started: e.since, ended: e.death.at}))
@@ -94,6 +96,11 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 	return conclude(f), nil
 }
 
+// closed tells whether ctx has ended with the runner, and not because the engine was given up.
+func closed(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errAway)
+}
+
 // exitCode is the job's, once it has died.
 func (e *execution) exitCode() int {
 	e.mu.Lock()
@@ -117,7 +124,7 @@ func (e *execution) inspect(ctx context.Context) (*container.InspectResponse, er
 			return &c.Container, nil
 		case errdefs.IsNotFound(err):
 			return nil, errRemoved
-		case ctx.Err() != nil:
+		case closed(ctx):
 			return nil, errClosed
 		}
 		e.mu.Lock()
@@ -159,10 +166,10 @@ func (e *execution) withValue(ctx context.Context, res runners.Result) (runners.
 				res.Reason, res.Message = schemas.ReasonResultInvalid, "the container was removed by somebody else before the job's result was read"
 			}
 			return res, nil
-		case ctx.Err() != nil:
+		case closed(ctx):
 			return runners.Result{}, errClosed
 		case !unreachable(err) || errors.Is(e.runner.engine.await(ctx, true), errAway):
-			res.Reason, res.Message = schemas.ReasonResultInvalid, "the result could not be read from the container: "+said(err)
+			res.Reason, res.Message = schemas.ReasonResultInvalid, "the result could not be read from the container: "+said(orCause(ctx, err))
 			return res, nil
 		case !pause(ctx, firstWait):
 			return runners.Result{}, errClosed

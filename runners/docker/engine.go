@@ -29,7 +29,8 @@ const (
 // everything waits for it.
 const goneAfter = 5 * time.Minute
 
-// testEvery is how soon an engine is found out that keeps its connections and answers nothing.
+// testEvery is how soon an engine is found out that keeps its connections and answers nothing: it is as silent as one on which nothing
+// happens.
 const testEvery = 10 * time.Second
 
 // engine is the Docker Engine as a worker reaches it, and what is known of whether it answers.
@@ -37,7 +38,7 @@ type engine struct {
 	api  *client.Client
 	log  *slog.Logger
 	gone time.Duration // how long it may be away
-	test time.Duration // how often it is tested whether it answers, and how long it may take to
+	test time.Duration // how often it is tested whether it answers while something runs on it, and how long it may take to
 
 	mu    sync.Mutex
 	since time.Time // when it was first found not to answer; zero: it answers; under mu

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -11,27 +12,19 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
-	"github.com/weir-run/weir/schemas"
 )
 
 // listen takes the engine's events until ctx ends: one stream for all containers. ready is closed when the first one has begun.
 // After a break, what may have been missed is looked for.
 func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
-	first := true
-	for ctx.Err() == nil {
-		filters := make(client.Filters).Add("type", string(events.ContainerEventType)).
-			Add("label", labelSystem+"="+r.config.System, labelPool+"="+r.config.Pool).
-			Add("event", string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy))
-		streaming, cancel := context.WithCancel(ctx)
-		stream := r.engine.api.Events(streaming, client.EventsListOptions{Filters: filters})
-		if first {
-			first = false
-			close(ready)
-		} else if err := r.resync(ctx); err != nil && ctx.Err() == nil {
-			r.log.Warn("containers could not be looked up after the engine was away; trying again", "err", err)
-		}
-		err := r.hear(ctx, stream)
-		cancel()
+	for first := true; ctx.Err() == nil; first = false {
+		err := r.hear(ctx, func(ctx context.Context) {
+			if first {
+				close(ready)
+			} else if err := r.resync(ctx); err != nil && ctx.Err() == nil {
+				r.log.Warn("containers could not be looked up after the engine was away; trying again", "err", err)
+			}
+		})
 		if ctx.Err() != nil {
 			return
 		}
@@ -40,22 +33,39 @@ func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
 	}
 }
 
-// hear takes a stream's events until it ends, or the engine answers nothing any more.
-func (r *runner) hear(ctx context.Context, stream client.EventsResult) error {
-	test := time.NewTicker(r.engine.test)
-	defer test.Stop()
+// hear takes a stream of events until it ends, or the engine does not answer. begun is called when it has begun.
+func (r *runner) hear(ctx context.Context, begun func(context.Context)) error {
+	ctx, end := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watch(ctx, end) })
+	defer watch.Wait()
+	defer end(nil)
+	filters := make(client.Filters).Add("type", string(events.ContainerEventType)).
+		Add("label", labelSystem+"="+r.config.System, labelPool+"="+r.config.Pool).
+		Add("event", string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy))
+	stream := r.engine.api.Events(ctx, client.EventsListOptions{Filters: filters})
+	begun(ctx)
 	for {
 		select {
 		case m := <-stream.Messages:
 			r.event(m)
 		case err := <-stream.Err:
 			return err
-		case <-test.C:
-			if err := r.engine.ping(ctx); err != nil {
-				return err
-			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// watch calls end when the engine does not answer while something is held.
+func (r *runner) watch(ctx context.Context, end context.CancelCauseFunc) {
+	for pause(ctx, r.engine.test) {
+		if len(r.all()) == 0 {
+			continue
+		}
+		if err := r.engine.ping(ctx); err != nil {
+			end(err)
+			return
 		}
 	}
 }
@@ -93,7 +103,7 @@ func (r *runner) outlast(ctx context.Context) {
 	}
 	r.log.Error("the Docker engine is given up, and all that ran on it", "err", err)
 	for _, e := range r.all() {
-		e.lose(runners.Because(schemas.ReasonEngineUnreachable, fmt.Errorf("%w: %w", runners.ErrGone, err)))
+		e.giveUp(err)
 	}
 	_ = r.engine.await(ctx, false)
 }

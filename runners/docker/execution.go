@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
 )
 
 // execution is a container as the worker has it that holds its run.
@@ -29,10 +30,11 @@ type execution struct {
 	done chan struct{} // closed when how it ended is known and its receiver has all output
 
 	mu      sync.Mutex
-	death   death // how it ended, as far as events tell; set before died is closed
-	oom     bool  // the kernel has killed a process of it for want of memory
-	stopped bool  // somebody asked for the end
-	lostFor error // why nothing more will be heard; set before lost is closed
+	mute    context.CancelCauseFunc // ends what is asked of the engine about it; set by follow
+	death   death                   // how it ended, as far as events tell; set before died is closed
+	oom     bool                    // the kernel has killed a process of it for want of memory
+	stopped bool                    // somebody asked for the end
+	lostFor error                   // why nothing more will be heard; set before lost is closed
 	ended   runners.Result
 	err     error // why its end is not known; set before done is closed
 }
@@ -105,20 +107,30 @@ func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 	}
 }
 
-// signal sends a signal to the job; empty: the one that its image wants to be stopped with. A job that has ended is not an error.
+// signal sends a signal to the job; empty: the one that its image wants to be stopped with. A job that has ended is not an error, and
+// one that is given up gets none any more.
 func (e *execution) signal(ctx context.Context, name string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sent := make(chan error, 1)
+	e.runner.spawn(func(context.Context) { sent <- e.send(ctx, name) })
+	select {
+	case err := <-sent:
+		return err
+	case <-e.lost:
+	case <-e.done: // or the runner was closed
+	}
+	return nil
+}
+
+func (e *execution) send(ctx context.Context, name string) error {
 	for {
 		err := e.trySignal(ctx, name)
 		if !unreachable(err) {
 			return err
 		}
-		if err := e.runner.engine.await(ctx, true); errors.Is(err, errAway) {
-			return nil // all that it ran is given up, and this with it
-		} else if err != nil {
+		if err := e.runner.engine.await(ctx, false); err != nil {
 			return err
-		}
-		if isClosed(e.lost) {
-			return nil
 		}
 	}
 }
@@ -154,19 +166,25 @@ func (e *execution) follow(ctx context.Context, out runners.Output) {
 		runners.Result
 		err error
 	}
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel()
+	asking, mute := context.WithCancelCause(ctx)
+	defer mute(nil)
+	e.mu.Lock()
+	e.mute = mute
+	e.mu.Unlock()
 	learned := make(chan end, 1)
-	e.runner.spawn(func(ctx context.Context) {
-		res, err := e.learn(ctx)
+	e.runner.spawn(func(context.Context) {
+		res, err := e.learn(asking)
 		if isClosed(e.lost) {
-			cancel() // there is nothing to read any more
+			mute(nil) // there is nothing to read any more
 		}
 		learned <- end{res, err}
 	})
 	var err error
 	if out != nil {
-		err = (&reader{e: e, out: out}).run(reading)
+		r := &reader{e: e, out: out}
+		if err = r.run(asking); errors.Is(err, errAway) {
+			err = r.missing(ctx, err)
+		}
 	}
 	how := <-learned
 	if how.err == nil && err != nil {
@@ -193,6 +211,17 @@ func (e *execution) lose(err error) {
 	if !isClosed(e.died) && !isClosed(e.lost) {
 		e.lostFor = err
 		close(e.lost)
+	}
+}
+
+// giveUp ends an execution whose engine has been away for too long, for the reason err. One whose end is known ends as it did, without
+// what else the engine has not told.
+func (e *execution) giveUp(err error) {
+	e.lose(runners.Because(schemas.ReasonEngineUnreachable, fmt.Errorf("%w: %w", runners.ErrGone, err)))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if isClosed(e.died) && e.mute != nil {
+		e.mute(err)
 	}
 }
 

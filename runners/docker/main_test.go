@@ -120,10 +120,17 @@ func systemOf(dir string) string {
 // openOn opens one on the engine at host.
 func openOn(t testing.TB, dir, host string) *runner {
 	t.Helper()
+	return openTuned(t, dir, host, func(*engine) {})
+}
+
+// openTuned opens one whose engine is as tune makes it.
+func openTuned(t testing.TB, dir, host string, tune func(*engine)) *runner {
+	t.Helper()
 	e, err := dial([]client.Opt{client.WithHost(host)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	tune(e)
 	r, err := newRunner(context.Background(), e, runners.Config{
 		System: systemOf(dir), Worker: "w", Pool: "p", Dir: dir,
 	})

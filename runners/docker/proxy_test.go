@@ -26,6 +26,7 @@ type proxy struct {
 	goOn    chan struct{} // takes a value for each that may go on
 	release chan struct{} // closed when all may
 	late    bool          // it is the answer that is held
+	hung    chan struct{} // closed when every request is to be held; nil: none is but those above
 
 	answer func(*http.Response) // may change an answer; nil: none is
 }
@@ -64,7 +65,12 @@ func (p *proxy) serve(t testing.TB, engine string) {
 		if !p.late && p.holds(r) {
 			p.wait()
 		}
-		back.ServeHTTP(w, r)
+		select {
+		case <-p.hung:
+			<-r.Context().Done()
+		default:
+			back.ServeHTTP(w, r)
+		}
 	})}
 	l, err := net.Listen("unix", strings.TrimPrefix(p.host, "unix://"))
 	if err != nil {

@@ -5,6 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -152,34 +157,89 @@ func TestEngine_isGivenUp(t *testing.T) {
 	engine.run(t, "up") // or nothing can be cleaned up
 }
 
-// An engine that hangs keeps its connections and answers nothing: it is away as much as one that has died.
-func TestEngine_thatHangsIsGivenUp(t *testing.T) {
-	shared.up(t)
-	dir := t.TempDir()
-	p := newProxy(t, shared.host(), "/_ping", false)
-	k, err := dial([]client.Opt{client.WithHost(p.host)}, slog.New(slog.DiscardHandler))
+// signal sends dockerd one, SIGSTOP for example: it hangs, with its connections open.
+func (e *testEngine) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(e.dir, "dockerd.pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.test, k.gone = 500*time.Millisecond, time.Second
-	go func() {
-		<-p.held
-		p.goOn <- struct{}{} // until it has run a job
-	}()
-	r, err := newRunner(context.Background(), k, runners.Config{System: systemOf(dir), Worker: "w", Pool: "p"})
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := syscall.Kill(pid, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// impatient makes a worker see soon that its engine hangs, and give it up soon after.
+func impatient(e *engine) {
+	e.test, e.gone = 500*time.Millisecond, 4*time.Second
+}
+
+// An engine that hangs, and closes no connection, is as one that is away: waited for, then given up, and so is the stopping of a run.
+func TestEngine_thatHangsIsWaitedForAndGivenUp(t *testing.T) {
+	engine := ownEngine(t, "")
+	r := openTuned(t, t.TempDir(), engine.host(), impatient)
 	defer r.Close()
-	e, err := r.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
+	out := runnertest.NewRecorder()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "echo 1; sleep 1; echo 2; exit 7", nil), out))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := waitFor(t, e); !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
+	out.Await(t, 1)
+	engine.signal(t, syscall.SIGSTOP)
+	t.Cleanup(func() { engine.signal(t, syscall.SIGCONT) }) // or it cannot be stopped
+	for deadline := time.Now().Add(runnertest.Patience); r.engine.away() < time.Second; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody has seen that the engine hangs")
+		}
+	}
+	engine.signal(t, syscall.SIGCONT)
+	if res, err := waitFor(t, e); err != nil || res.ExitCode != 7 || res.Reason != "" {
+		t.Errorf("the engine hung for a while: got exit code %d, reason %q, %v, want 7", res.ExitCode, res.Reason, err)
+	}
+	if diff := cmp.Diff([]string{"1", "2"}, out.Lines("")); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+
+	e, err = r.Start(patient(t), spec("run.2", shell(t, "exec sleep 600", nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine.signal(t, syscall.SIGSTOP)
+	if err := e.Stop(patient(t), time.Minute); !errors.Is(err, runners.ErrGone) {
+		t.Errorf("stop = %v, want ErrGone", err)
+	}
+	if _, err = waitFor(t, e); !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
 		t.Errorf("wait = %v, want ErrGone for engine_unreachable", err)
 	}
+}
+
+// A job has ended, its engine has said how, and hangs for good before it has shown all of the log and the result.
+func TestEngine_isGivenUpWithTheLogOfAJobThatHasEnded(t *testing.T) {
+	shared.up(t)
+	p := &proxy{hold: "/logs", held: make(chan struct{}, 10), release: make(chan struct{}), hung: make(chan struct{})}
+	p.serve(t, shared.host())
+	r := openTuned(t, t.TempDir(), p.host, impatient)
+	defer func() { _ = r.abandon() }()
+	out := runnertest.NewRecorder()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "echo 1; exit 0", nil), out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.held
+	<-e.(*execution).died
+	close(p.hung)
+	res, err := waitFor(t, e)
 	close(p.release)
-	shared.docker(t, "rm", "-f", e.ID())
+	if err != nil || res.ExitCode != 0 || res.Reason != schemas.ReasonResultInvalid {
+		t.Errorf("got exit code %d, reason %q, %v, want 0, and that the result could not be read", res.ExitCode, res.Reason, err)
+	}
+	if lines := out.Lines(""); len(lines) != 1 || !strings.HasPrefix(lines[0], "weir: output may be missing") {
+		t.Errorf("got output %q, want a line that says that it is missing", lines)
+	}
 }
 
 // A run that comes while the engine is away is started when it is back, and a worker that starts meanwhile waits.
