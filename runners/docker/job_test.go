@@ -164,7 +164,11 @@ func TestCheck_refusesVolumesThatThePoolDoesNotAllow(t *testing.T) {
 // A deployment names its own folder, and so its publisher the folder that is mounted.
 func TestLaunch_mountsCodeOnlyFromWhereThePoolAllows(t *testing.T) {
 	project, own := t.TempDir(), t.TempDir()
-	for _, dir := range []string{project, own} {
+	below := filepath.Join(own, "below")
+	for _, dir := range []string{project, own, below} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, "flow.py"), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -174,25 +178,29 @@ func TestLaunch_mountsCodeOnlyFromWhereThePoolAllows(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer api.Close()
-	r := &runner{config: runners.Config{System: "0a1b2c3d", Pool: "p", Code: own}, engine: &engine{api: api}}
 	for _, tt := range []struct {
 		allowed *[]string
 		from    string
+		worker  string // its --code
 		want    string // empty: it is refused
 	}{
-		{nil, project, project},
-		{&[]string{project}, project + "/", project},
-		{&[]string{filepath.Dir(project)}, project, project},
-		{&[]string{}, project, ""},
-		{&[]string{"/srv"}, project, ""},
-		{&[]string{}, own, own},
-		{&[]string{}, "", own},
+		{nil, project, own, project},
+		{&[]string{project}, project + "/", own, project},
+		{&[]string{filepath.Dir(project)}, project, own, project},
+		{&[]string{}, project, own, ""},
+		{&[]string{"/srv"}, project, own, ""},
+		{&[]string{}, own, own, own},
+		{&[]string{}, below, own, below},
+		{&[]string{}, own, below, ""},
+		{&[]string{}, "", own, own},
+		{&[]string{}, project, "/", ""}, // as a service is started that was given no folder
 	} {
+		r := &runner{config: runners.Config{System: "0a1b2c3d", Pool: "p", Code: tt.worker}, engine: &engine{api: api}}
 		s := runners.Spec{Name: "p-1.1", Entrypoint: "flow.py:main", Code: tt.from, Parameters: json.RawMessage("{}"), Output: discard{}}
 		l, err := r.launch(&s, &Job{Image: "i", AllowedVolumes: tt.allowed})
 		_, permanent := runners.IsPermanent(err)
 		if tt.want == "" && (!permanent || !strings.Contains(err.Error(), "allowed_volumes")) || tt.want != "" && (err != nil || l.code != tt.want) {
-			t.Errorf("allowed %v, deployed from %q: got %+v, %v, want %q mounted", tt.allowed, tt.from, l, err, tt.want)
+			t.Errorf("allowed %v, deployed from %q, worker's %q: got %+v, %v, want %q mounted", tt.allowed, tt.from, tt.worker, l, err, tt.want)
 		}
 	}
 }

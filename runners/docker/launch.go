@@ -68,7 +68,7 @@ func (r *runner) launchPython(s *runners.Spec, job *Job, l *launch) error {
 	code := "."
 	if job.WorkingDir == "" && !path.IsAbs(entry) {
 		if l.code = r.code(s, entry); l.code != "" {
-			if l.code != filepath.Clean(r.config.Code) && !job.allows(l.code) {
+			if !r.mayMount(l.code, job) {
 				return refused("folder %q of the deployment is not mounted: this pool's base job template has allowed_volumes %s, and this is not the worker's --code; allow it there, or run what is in the image by working_dir",
 					clip(l.code), orNone(*job.AllowedVolumes))
 			}
@@ -109,6 +109,13 @@ func (r *runner) code(s *runners.Spec, entry string) string {
 		}
 	}
 	return ""
+}
+
+// mayMount tells whether a folder may be mounted as code: the pool allows it, or the worker was given it as its own. That is never the
+// whole machine, where a service is started that was given none.
+func (r *runner) mayMount(dir string, job *Job) bool {
+	own := filepath.Clean(r.config.Code)
+	return job.allows(dir) || own != "/" && volume{source: dir}.allowed([]string{own})
 }
 
 // file is one that is put into a container before it starts.
