@@ -182,8 +182,8 @@ func torture(ctx context.Context, o options, b binaries, dir string, out io.Writ
 	}
 	fmt.Fprintln(out, "faults:", n.summary())
 	for _, c := range s.clients() {
-		if times := c.surprises(); times > 0 {
-			fmt.Fprintf(out, "%s ended by itself %d times\n", c.name, times)
+		for _, words := range c.surprises() {
+			fmt.Fprintf(out, "%s ended by itself: %s\n", c.name, words)
 		}
 	}
 	return r.dump(ctx, dir)

@@ -28,7 +28,7 @@ type program struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd     // nil: it was never started; under mu
 	done chan struct{} // closed when the process has ended; under mu
-	ends int           // processes that ended without having been told to; under mu
+	ends []string      // last words of the processes that ended without having been told to; under mu
 	told bool          // it was told to end; under mu
 }
 
@@ -71,7 +71,7 @@ func (p *program) start() error {
 		_ = cmd.Wait()
 		p.mu.Lock()
 		if !p.told {
-			p.ends++
+			p.ends = append(p.ends, lastLine(filepath.Join(p.dir, "log")))
 		}
 		p.mu.Unlock()
 		close(done)
@@ -129,11 +129,21 @@ func (p *program) stop(limit time.Duration) bool {
 	return false
 }
 
-// surprises is how often the program ended by itself.
-func (p *program) surprises() int {
+// surprises are the last words of the program each time it ended by itself.
+func (p *program) surprises() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.ends
+}
+
+// lastLine is a file's last line.
+func lastLine(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	text := strings.TrimSpace(string(b))
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // processes are the machine's processes whose command line match likes.

@@ -82,7 +82,7 @@ func (s *system) deploy(ctx context.Context, replicas int) (err error) {
 			break
 		}
 		for _, n := range s.nodes {
-			if n.surprises() > 0 {
+			if len(n.surprises()) > 0 {
 				return fmt.Errorf("NATS node %s has ended: see %s", n.name, filepath.Join(n.dir, "log"))
 			}
 		}
