@@ -25,6 +25,11 @@ func (b *planner) check(d schemas.Deployment) {
 	if r == nil {
 		return // told by filePools
 	}
+	if absent := b.project.absent[d.Name]; absent != nil {
+		if t, _ := b.typeOf(pool.Type); !t.OwnFiles {
+			b.errs.fail(at.entrypoint, "%s", about(d.Entrypoint, absent))
+		}
+	}
 	_, err = r.Job(d, nil)
 	if err == nil {
 		return

@@ -22,7 +22,7 @@ type Describer func(ctx context.Context, dir, entrypoint string) (json.RawMessag
 const describers = 4
 
 // Describe fills in the deployments' parameter schemas and checks that their entry points exist and take the parameters
-// that the file gives. names limits it to some deployments. What is wrong with the file is told at once, as [FileErrors].
+// that the file gives. A file that does not exist is left to [Plan]: in some pools it is another one's, such as an image's. names limits it to some deployments. What is wrong with the file is told at once, as [FileErrors].
 func (p *Project) Describe(ctx context.Context, describe Describer, names ...string) error {
 	errs := p.errors()
 	var found sync.Map // of entrypoint: func() (json.RawMessage, error), which looks once
@@ -50,16 +50,30 @@ func (p *Project) Describe(ctx context.Context, describe Describer, names ...str
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	p.absent = map[string]error{}
 	for i, d := range p.Deployments {
 		at := p.deploymentPlaces(d.Name)
-		if results[i] != nil {
-			errs.fail(at.entrypoint, "entrypoint %s: %s", d.Entrypoint, results[i])
+		if absent, ok := errors.AsType[*absentError](results[i]); ok {
+			p.absent[d.Name] = absent // whether that is wrong its pool tells
+		} else if results[i] != nil {
+			errs.fail(at.entrypoint, "%s", about(d.Entrypoint, results[i]))
 		} else if err := checkParameters(errs, d, at.parameters); err != nil {
 			errs.fail(at.entrypoint, "entrypoint %s: %s", d.Entrypoint, err)
 		}
 	}
 	return errs.err()
 }
+
+// about says of an entry point what is wrong with it.
+func about(entrypoint string, err error) string {
+	prefix := "entrypoint " + entrypoint + ": "
+	return prefix + strings.TrimPrefix(err.Error(), prefix)
+}
+
+// absentError says that an entry point's file is not beside the project file.
+type absentError struct{ hint string }
+
+func (e *absentError) Error() string { return "there is no such file beside the project file" + e.hint }
 
 // checkFile looks for the entry point's file and, where it is not, for the one that was meant.
 func checkFile(dir, entrypoint string) error {
@@ -71,7 +85,7 @@ func checkFile(dir, entrypoint string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("there is no such file beside the project file" + didYouMean(filepath.Clean(file), pythonFiles(dir)))
+		return &absentError{didYouMean(filepath.Clean(file), pythonFiles(dir))}
 	case err != nil:
 		return err
 	case info.IsDir():

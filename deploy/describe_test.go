@@ -4,6 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -66,5 +70,42 @@ func TestDescribe_endsWithItsContext(t *testing.T) {
 	}
 	if err := load(t, "testdata/weir.yaml").Describe(ctx, describe); !errors.Is(err, cause) {
 		t.Errorf("got %v, want %v", err, cause)
+	}
+}
+
+// Whether a file that is not beside the project file is missing depends on where the job runs.
+func TestPlan_missesAnEntryPointsFileWhereTheJobBringsNone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(path, []byte(`pools:
+  - {name: machines, type: process}
+  - {name: images, type: image}
+deployments:
+  - {name: here, entrypoint: "flow.py:main", work_pool: {name: machines}}
+  - {name: there, entrypoint: "/app/flow.py:main", work_pool: {name: images}}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func(context.Context, string, string) (json.RawMessage, error) { return nil, nil }
+	if err := p.Describe(t.Context(), none); err != nil {
+		t.Fatal(err)
+	}
+	image := types[0]
+	image.Name, image.OwnFiles = "image", true
+	opts := Options{Types: append(slices.Clone(types), image)}
+	_, err = Plan(t.Context(), newRecords(), p, opts)
+	if all, ok := errors.AsType[FileErrors](err); !ok || len(all) != 1 || all[0].Line != 5 || !strings.Contains(all[0].Message, "flow.py:main: there is no such file") {
+		t.Errorf("got %v, want the first deployment's file missed", err)
+	}
+	opts.Names = []string{"there"}
+	diff, err := Plan(t.Context(), newRecords(), p, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := diff.Deployments[0].Note; !strings.Contains(got, "in the image") {
+		t.Errorf("note: got %q, want where the file has to be", got)
 	}
 }

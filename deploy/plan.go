@@ -142,6 +142,9 @@ func (b *planner) deploymentChanges(selected, current []schemas.Deployment) erro
 		if err != nil {
 			return fmt.Errorf("compare deployment %s: %w", next.Name, err)
 		}
+		if b.project.absent[next.Name] != nil && change.Action != Unchanged {
+			change.Note = "its entrypoint's file is not beside the project file: it has to be in the image, and its parameters are not checked"
+		}
 		b.diff.Deployments = append(b.diff.Deployments, DeploymentChange{Change: change, Deployment: next})
 	}
 	return nil

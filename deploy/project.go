@@ -26,6 +26,7 @@ type Project struct {
 	src         *source
 	pools       map[string]*poolPlaces       // by name
 	deployments map[string]*deploymentPlaces // by name
+	absent      map[string]error             // deployments whose entry point's file is not here
 }
 
 // Find returns the project file of dir.

@@ -163,6 +163,10 @@ type Type struct {
 	// that is over, the run can be given up without asking the infrastructure.
 	EndsWithLease bool
 
+	// OwnFiles says that a job may have its files with it, as a container has those of its image: that an entrypoint's is not
+	// where it is deployed from is not an error.
+	OwnFiles bool
+
 	// New makes a runner for one worker. dir is the worker's own state folder, which survives its restart.
 	New func(ctx context.Context, config Config) (Runner, error)
 

@@ -33,7 +33,7 @@ var template []byte
 var Type = runners.Type{
 	Name:     "docker",
 	Summary:  "a container of the worker's Docker Engine",
-	Template: template,
+	Template: template, OwnFiles: true,
 	New: func(ctx context.Context, config runners.Config) (runners.Runner, error) {
 		log := config.Logger
 		if log == nil {
