@@ -26,6 +26,7 @@ type job struct {
 	timeout       time.Duration
 	grace         time.Duration
 	retries       *schemas.Retries
+	exitCodes     schemas.ExitCodes
 	expires       time.Time // zero: never
 	parent        string
 	tags          []string
@@ -175,7 +176,7 @@ func (p *prepared) build(r *runners.Renderer, request schemas.RunRequest) (job, 
 	}
 	j := job{
 		configuration: configuration, parameters: parameters, entrypoint: d.Entrypoint, code: d.Directory,
-		timeout: time.Duration(d.Timeout), grace: time.Duration(d.Grace), retries: d.Retries, tags: d.Tags,
+		timeout: time.Duration(d.Timeout), grace: time.Duration(d.Grace), retries: d.Retries, exitCodes: d.ExitCodes, tags: d.Tags,
 	}
 	if len(request.JobVariables) > 0 {
 		if j.variables, err = json.Marshal(request.JobVariables); err != nil {

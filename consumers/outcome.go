@@ -29,6 +29,7 @@ type outcome struct {
 	result    json.RawMessage
 	again     bool // the infrastructure ended the attempt, not the job: another may follow
 	crash     bool // and it counts as a crash
+	wanted    bool // by its exit code: what the retries say of causes does not count
 
 	crashes int       // of the run, this attempt included
 	retryAt time.Time // state retrying: when the next attempt is due; zero: the attempt's own request asks for it too
@@ -59,7 +60,7 @@ func (o outcome) next(r *schemas.Retries, attempt, crashes int, now time.Time) o
 		o.crashes++
 		return o.retry(now.Add(time.Duration(o.crashes)*crashPause), fmt.Sprintf("attempt %d follows (%d of %d that may be lost)", attempt+1, o.crashes, maxCrashes-1))
 	case r == nil || o.state != schemas.Failed && o.state != schemas.Crashed:
-	case r.Want(schemas.RunEvent{State: o.state, Reason: o.reason, ExitCode: o.exitCode, Signal: o.signal}):
+	case o.wanted || r.Want(schemas.RunEvent{State: o.state, Reason: o.reason, ExitCode: o.exitCode, Signal: o.signal}):
 		if n := attempt - crashes; n <= r.Max { // the nth attempt that was the job's own to fail
 			wait := r.Wait(n, rand.Float64())
 			return o.retry(now.Add(wait), fmt.Sprintf("retry %d of %d follows in %s", n, r.Max, wait.Round(time.Millisecond)))
@@ -118,6 +119,22 @@ func conclusion(r runners.Result, err error) outcome {
 		if o.reason == "" {
 			o.reason, o.message = schemas.ReasonExitCode, sentences(fmt.Sprintf("the job ended with exit code %d", r.ExitCode), r.Message)
 		}
+	}
+	return o
+}
+
+// meant is the outcome of a job some of whose exit codes do not mean that it failed.
+func (o outcome) meant(codes schemas.ExitCodes) outcome {
+	if o.reason != schemas.ReasonExitCode {
+		return o
+	}
+	switch codes.Of(*o.exitCode) {
+	case schemas.EndCompleted:
+		o.state, o.message = schemas.Completed, o.message+", which the deployment takes for completed"
+	case schemas.EndCancelled:
+		o.state, o.message = schemas.Cancelled, o.message+", which the deployment takes for cancelled"
+	case schemas.EndRetry:
+		o.wanted = true
 	}
 	return o
 }

@@ -1,7 +1,9 @@
 package consumers_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -176,6 +178,33 @@ func TestCancel_ofAnUnknownRunIsNotFound(t *testing.T) {
 	for _, run := range []string{"dev-1", "nightly"} {
 		if _, err := consumers.Cancel(t.Context(), b.Conn, "dev", run, ""); !errors.Is(err, streams.ErrNotFound) {
 			t.Errorf("%s: got %v, want not found", run, err)
+		}
+	}
+}
+
+// What an exit code means its deployment may say.
+func TestRun_endsAsItsExitCodeIsMeant(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, func(s runners.Spec, e *scripted) {
+		var p struct{ Code int }
+		if err := json.Unmarshal(s.Parameters, &p); err != nil || s.Attempt > 1 && p.Code == 75 {
+			p.Code = 0
+		}
+		e.end(runners.Result{ExitCode: p.Code})
+	})
+	b.deploy(t, schemas.Deployment{
+		Name: "hello", Command: schemas.Command{"true"}, ExitCodes: schemas.ExitCodes{"3": schemas.EndCompleted, "100": schemas.EndCancelled, "75": schemas.EndRetry},
+		Retries: &schemas.Retries{Max: 1, Backoff: schemas.Duration(250 * time.Millisecond), NeverOn: []schemas.Cause{"exit_code"}},
+	})
+	b.worker(t, "w1", 1)
+	for code, want := range map[int]string{3: "completed 1 exit_code", 100: "cancelled 1 exit_code", 75: "completed 2", 4: "failed 1 exit_code", 0: "completed 1"} {
+		events := b.events(t, b.request(t, fmt.Sprintf(`{"parameters": {"code": %d}}`, code)))
+		got := states(events)
+		if got[len(got)-1] != want {
+			t.Errorf("exit code %d: got %v, want it to end as %s", code, got, want)
+		}
+		if last := events[len(events)-1]; code < 75 && (last.ExitCode == nil || *last.ExitCode != code) {
+			t.Errorf("exit code %d is not in the event: %+v", code, last)
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, r
 	if err != nil && !endKnown(err) {
 		return err // say nothing, ack nothing: the run is another's, or its end is not known
 	}
-	o := conclusion(res, err)
+	o := conclusion(res, err).meant(c.job.exitCodes)
 	o.execution = exec.ID()
 	return w.report(ctx, c, o) // the final state first, then the ack
 }

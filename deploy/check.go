@@ -25,6 +25,11 @@ func (b *planner) check(d schemas.Deployment) {
 	if r == nil {
 		return // told by filePools
 	}
+	for _, code := range keys(d.ExitCodes) {
+		if d.ExitCodes[code] == schemas.EndRetry && d.Retries == nil {
+			b.errs.fail(at.exitCodes.find("."+code), "deployment %s: exit code %s means retry, and retries says how often: write retries: 3, or what you like", d.Name, code)
+		}
+	}
 	if absent := b.project.absent[d.Name]; absent != nil {
 		if t, _ := b.typeOf(pool.Type); !t.OwnFiles {
 			b.errs.fail(at.entrypoint, "%s", about(d.Entrypoint, absent))

@@ -11,7 +11,7 @@ import (
 type deploymentPlaces struct {
 	name, entrypoint, command, pool, queue position
 
-	parameters, jobVariables *value // nil: there are none
+	parameters, jobVariables, exitCodes *value // nil: there are none
 }
 
 type deploymentEntry struct {
@@ -42,6 +42,9 @@ var deploymentKeys = []key[deploymentEntry]{
 	{name: "timeout", read: func(r *reader, d *deploymentEntry, f field) { d.Timeout = r.duration(f) }},
 	{name: "grace", read: func(r *reader, d *deploymentEntry, f field) { d.Grace = r.duration(f) }},
 	{name: "retries", read: func(r *reader, d *deploymentEntry, f field) { d.Retries = readRetries(r, f) }},
+	{name: "exit_codes", read: func(r *reader, d *deploymentEntry, f field) {
+		d.ExitCodes, d.deploymentPlaces.exitCodes = r.exitCodes(f), f.value
+	}},
 	{name: "expires_after", read: func(r *reader, d *deploymentEntry, f field) { d.ExpiresAfter = r.duration(f) }},
 	{name: "enforce_parameter_schema", read: func(r *reader, _ *deploymentEntry, f field) {
 		if string(f.value.json) != "true" {

@@ -71,3 +71,21 @@ func (r *reader) causes(f field) []schemas.Cause {
 	}
 	return causes
 }
+
+// exitCodes reads a mapping such as {3: completed, 75: retry}.
+func (r *reader) exitCodes(f field) schemas.ExitCodes {
+	if f.value.kind != mapping {
+		r.fail(f.value.at, "exit_codes: got %s, want a mapping such as {3: completed, 75: retry}", f.value.kind)
+		return nil
+	}
+	codes := schemas.ExitCodes{}
+	for _, entry := range f.value.fields {
+		e := schemas.Ending(entry.value.text)
+		if err := schemas.CheckExitCode(entry.key, e); err != nil {
+			r.fail(entry.at, "exit_codes: %s", err)
+			continue
+		}
+		codes[entry.key] = e
+	}
+	return codes
+}

@@ -22,6 +22,7 @@ type Deployment struct {
 	Timeout         Duration                   `json:"timeout,omitempty"`       // from running; 0: none
 	Grace           Duration                   `json:"grace,omitempty"`         // from the polite signal to the kill; 0: 30 s
 	Retries         *Retries                   `json:"retries,omitempty"`       // of a job that fails; nil: none
+	ExitCodes       ExitCodes                  `json:"exit_codes,omitempty"`    // those that do not mean that the job failed
 	ExpiresAfter    Duration                   `json:"expires_after,omitempty"` // from request to start; 0: never
 	Created         time.Time                  `json:"created"`
 	Updated         time.Time                  `json:"updated"`

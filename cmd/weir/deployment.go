@@ -125,6 +125,9 @@ func (e *env) inspectDeployment(ctx context.Context, c *cli.Context, conn *strea
 		if d.Retries != nil {
 			f.add("Retries", retriesText(*d.Retries))
 		}
+		for _, code := range slices.Sorted(maps.Keys(d.ExitCodes)) {
+			f.add("Exit code "+code, string(d.ExitCodes[code]))
+		}
 		addValues(&f, "Parameter ", d.Parameters)
 		addValues(&f, "Job variable ", d.JobVariables)
 		if names := parameterNames(d.ParameterSchema); len(names) > 0 {
