@@ -127,7 +127,9 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	gone := "its execution is gone"
 	if w.elsewhere(h) {
 		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
-	} else if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
+	}
+	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
+		// Also what is elsewhere, by what its events say: a place may have got another name.
 		if err := w.find(ctx, d.Delivery, &h); !errors.Is(err, runners.ErrGone) {
 			return h, err
 		}
@@ -168,9 +170,18 @@ func (w *Worker) find(ctx context.Context, d *streams.Delivery, h *history) erro
 // it is, and a worker of that place, which is started again as a rule, goes on with it.
 const elsewhereLeases = 10
 
+// place is where the runner's executions are, if not every worker of the pool finds them there.
+func (w *Worker) place() string {
+	if p, ok := w.runner.(runners.Placed); ok {
+		return p.Place()
+	}
+	return ""
+}
+
 // elsewhere tells whether the last attempt's execution is at a place where this worker does not find it.
 func (w *Worker) elsewhere(h history) bool {
-	return w.place != "" && h.event.Place != "" && w.place != h.event.Place
+	here := w.place()
+	return here != "" && h.event.Place != "" && here != h.event.Place
 }
 
 // mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody

@@ -308,6 +308,22 @@ func TestRun_isNotTriedAgainBesideWhatIsElsewhere(t *testing.T) {
 	}
 }
 
+// A place may have got another name: what is believed to be elsewhere is looked for here before another attempt is started beside it.
+func TestRun_isLookedForBeforeItIsBelievedElsewhere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Second, nil)
+	b.infra.place = "here"
+	w, run := b.holding(t, "")
+	w.kill()
+	b.infra.place = "renamed"
+	b.worker(t, "w2", 1)
+	b.heldBy(t, run, "w2")
+	(<-b.infra.began).end(runners.Result{})
+	if got, want := states(b.events(t, run)), []string{"pending 1", "running 1", "running 1 held", "completed 1"}; !cmp.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 // A worker that lost its right to a run, and let a container go that is still the run's, does not say with its end that it left nothing.
 func TestWorker_thatLeavesAnExecutionKeepsItsRecord(t *testing.T) {
 	t.Parallel()

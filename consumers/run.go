@@ -178,7 +178,7 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 	e := schemas.RunEvent{
 		Run: c.Run, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment, State: state, Attempt: c.attempt, Worker: w.Name,
-		Crashes: c.crashes, Place: w.place, Image: c.image, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+		Crashes: c.crashes, Place: w.place(), Image: c.image, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
 	}
 	if !c.claimed.IsZero() {
 		at := c.claimed.UTC()

@@ -59,7 +59,6 @@ type Worker struct {
 	conn     *streams.Conn
 	config   *config
 	runner   runners.Runner
-	place    string // where the runner's executions are, if not every worker of the pool finds them there
 	instance string
 	home     string
 	alone    time.Time // until then another worker may have this one's name without a record that says so
@@ -145,9 +144,6 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	}
 	if err != nil {
 		return fmt.Errorf("start the %s runner: %w", pool.Type, err)
-	}
-	if p, ok := w.runner.(runners.Placed); ok {
-		w.place = p.Place()
 	}
 	defer func() {
 		if err := w.runner.Close(); err != nil {

@@ -52,7 +52,6 @@ var Type = runners.Type{
 type runner struct {
 	config runners.Config
 	engine *engine
-	place  string // see [placeOf]
 	log    *slog.Logger
 	spawn  func(func(context.Context)) // runs a function in the background until the runner is closed
 	end    context.CancelFunc          // ends those
@@ -61,6 +60,7 @@ type runner struct {
 	removals sync.WaitGroup // containers that are being removed
 
 	mu        sync.Mutex
+	place     string                // see [placeOf]; under mu
 	held      map[string]*execution // by the execution's name; under mu
 	ids       map[string]*execution // the same by the container's ID, where events go; under mu
 	forgotten map[string]bool       // names of those whose containers are being removed; under mu
@@ -103,7 +103,28 @@ func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, 
 }
 
 // Place implements [runners.Placed].
-func (r *runner) Place() string { return r.place }
+func (r *runner) Place() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.place
+}
+
+// identify asks the engine again who it is: one that was away may come back as another.
+func (r *runner) identify(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	info, err := r.engine.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if place := placeOf(&info.Info); place != r.place {
+		r.log.Warn("the Docker engine is another one than before", "was", r.place, "is", place)
+		r.place = place
+	}
+	return nil
+}
 
 // placeOf tells one engine from all others: by its ID, the name of its machine and the folder that has its containers. The ID alone
 // does not, though it is called unique: machines made from one image have it in that image, and engines of one machine share a file

@@ -10,10 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/config"
 	"github.com/moby/moby/api/types/system"
+
+	"github.com/weir-run/weir/runners/runnertest"
 )
 
 // The engine is where the docker CLI would find it.
@@ -108,4 +111,27 @@ func TestPlace_isTheEnginesWhicheverWorkerAsks(t *testing.T) {
 	if places[0] != places[1] || places[0] == places[2] {
 		t.Errorf("got places %q, want one for the first two, and another for the third", places)
 	}
+}
+
+// Another engine may answer at the same address after a break: what is started there is there.
+func TestPlace_isThatOfTheEngineThatAnswersNow(t *testing.T) {
+	first := ownEngine(t, "")
+	shared.up(t)
+	link := filepath.Join(t.TempDir(), "docker.sock")
+	if err := os.Symlink(strings.TrimPrefix(first.host(), "unix://"), link); err != nil {
+		t.Fatal(err)
+	}
+	r, there := openOn(t, t.TempDir(), "unix://"+link), open(t, t.TempDir())
+	defer r.Close()
+	defer there.Close()
+	if err := errors.Join(os.Remove(link), os.Symlink(strings.TrimPrefix(shared.host(), "unix://"), link)); err != nil {
+		t.Fatal(err)
+	}
+	first.run(t, "kill")
+	for deadline := time.Now().Add(runnertest.Patience); r.Place() != there.Place(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("got place %q, want %q", r.Place(), there.Place())
+		}
+	}
+	first.run(t, "up") // or nothing can be cleaned up
 }

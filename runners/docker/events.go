@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -21,7 +22,7 @@ func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
 		err := r.hear(ctx, func(ctx context.Context) {
 			if first {
 				close(ready)
-			} else if err := r.resync(ctx); err != nil && ctx.Err() == nil {
+			} else if err := errors.Join(r.identify(ctx), r.resync(ctx)); err != nil && ctx.Err() == nil {
 				r.log.Warn("containers could not be looked up after the engine was away; trying again", "err", err)
 			}
 		})
