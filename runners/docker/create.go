@@ -71,6 +71,9 @@ func request(j *Job, l *launch) (client.ContainerCreateOptions, error) {
 
 var platformForm = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$`)
 
+// architectures are the names of those that have two, as the docker CLI takes them, and as images have them.
+var architectures = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}
+
 // platform is the job's platform; nil: the engine's own.
 func (j *Job) platform() (*ocispec.Platform, error) {
 	if j.Platform == "" {
@@ -80,5 +83,8 @@ func (j *Job) platform() (*ocispec.Platform, error) {
 		return nil, fmt.Errorf("platform is %q, want os/arch such as linux/amd64 or linux/arm64/v8", clip(j.Platform))
 	}
 	parts := append(strings.Split(j.Platform, "/"), "")
+	if name, ok := architectures[parts[1]]; ok {
+		parts[1] = name
+	}
 	return &ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}, nil
 }

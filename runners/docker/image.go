@@ -57,13 +57,21 @@ func (r *runner) ensureImage(ctx context.Context, j *Job, before string) (string
 		case !errdefs.IsNotFound(err):
 			return "", err
 		case p == pullNever:
-			return "", runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("image %s is not on the engine, and image_pull_policy %s forbids to pull it", j.Image, pullNever))
+			return "", runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("image %s is not on the engine%s, and image_pull_policy %s forbids to pull it", j.Image, j.forPlatform(), pullNever))
 		}
 	}
 	if err := r.pull(ctx, j); err != nil {
 		return "", err
 	}
 	return r.imageID(ctx, j)
+}
+
+// forPlatform are the words for a platform that the job asks for.
+func (j *Job) forPlatform() string {
+	if j.Platform == "" {
+		return ""
+	}
+	return " for platform " + j.Platform
 }
 
 // imageID asks the engine for an image's ID.

@@ -223,6 +223,19 @@ func TestPolicy_isWhatTheTagSays(t *testing.T) {
 	}
 }
 
+// Two architectures have two names each, and images have but one.
+func TestPlatform_isNamedAsImagesNameIt(t *testing.T) {
+	for asked, want := range map[string]string{"linux/x86_64": "linux/amd64/", "linux/aarch64": "linux/arm64/", "linux/arm/v7": "linux/arm/v7", "linux/amd64": "linux/amd64/"} {
+		p, err := (&Job{Platform: asked}).platform()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.OS + "/" + p.Architecture + "/" + p.Variant; got != want {
+			t.Errorf("platform %s: got %s, want %s", asked, got, want)
+		}
+	}
+}
+
 // FuzzJob reads job configurations: what is accepted can be asked of an engine.
 func FuzzJob(f *testing.F) {
 	f.Add([]byte(`{"image":"busybox","command":"echo a","volumes":["/a:/b:ro","c:/d:z"],"mem_limit":"1g","memswap_limit":-1,"platform":"linux/amd64"}`))
