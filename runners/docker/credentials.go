@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -74,7 +75,8 @@ func secretsOf(header string) *strings.Replacer {
 		return strings.NewReplacer()
 	}
 	var pairs []string
-	for _, secret := range []string{auth.Password, auth.IdentityToken, auth.RegistryToken, auth.Auth} {
+	basic := base64.StdEncoding.EncodeToString([]byte(auth.Username + ":" + auth.Password)) // as a registry gets both
+	for _, secret := range []string{basic, auth.Password, auth.IdentityToken, auth.RegistryToken, auth.Auth} {
 		if secret != "" {
 			pairs = append(pairs, secret, "***")
 		}

@@ -109,19 +109,21 @@ func (r *runner) pull(ctx context.Context, j *Job) error {
 		err = stream.Wait(ctx)
 		err = errors.Join(err, stream.Close())
 	}
-	return pullError(ctx, j.Image, err, secretsOf(auth))
+	return pullError(ctx, j.Image, err, auth)
 }
 
-// pullError says what it means that a pull ended with err, which has what the registry says: anything.
-func pullError(ctx context.Context, image string, err error, secrets *strings.Replacer) error {
+// pullError says what it means that a pull with auth ended with err, which has what the registry says: anything. A registry that denies
+// an image may not have it, or may not show it: who has logged in is refused.
+func pullError(ctx context.Context, image string, err error, auth string) error {
+	secrets, refused := secretsOf(auth), auth != "" && says(err, "denied", "unauthorized")
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("pull image %s: %w", image, context.Cause(ctx))
-	case errdefs.IsNotFound(err), says(err, "manifest unknown", "name unknown", "repository does not exist"):
+	case !refused && (errdefs.IsNotFound(err) || says(err, "manifest unknown", "name unknown", "repository does not exist")):
 		return runners.Permanent(schemas.ReasonImageNotFound, fmt.Errorf("pull image %s: %s", image, secrets.Replace(said(err))))
-	case errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errdefs.IsInvalidArgument(err),
+	case refused, errdefs.IsUnauthorized(err), errdefs.IsPermissionDenied(err), errdefs.IsInvalidArgument(err),
 		says(err, "unauthorized", "denied", "no basic auth credentials"):
 		return runners.Permanent(schemas.ReasonImagePullFailed, fmt.Errorf("pull image %s: %s", image, secrets.Replace(said(err))))
 	case unreachable(err):
@@ -133,6 +135,9 @@ func pullError(ctx context.Context, image string, err error, secrets *strings.Re
 // says tells whether a registry's error is one of these. Its codes have words of their own (the distribution API's), which the engine
 // passes on, often as a fault of its own and without the code.
 func says(err error, words ...string) bool {
+	if err == nil {
+		return false
+	}
 	text := strings.ToLower(err.Error())
 	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }

@@ -14,7 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/config"
+	"github.com/moby/moby/api/pkg/authconfig"
+	"github.com/moby/moby/api/types/registry"
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/runners/runnertest"
@@ -49,7 +52,11 @@ func newRegistry(t *testing.T) (host string) {
 		case strings.Contains(r.URL.Path, "/echo/"):
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprintf(w, `{"errors":[{"code":"UNSUPPORTED","message":"not for %s with %s"}]}`, user, password)
+			fmt.Fprintf(w, `{"errors":[{"code":"UNSUPPORTED","message":"not for %s with %s, %s"}]}`, user, password, r.Header.Get("Authorization"))
+		case strings.Contains(r.URL.Path, "/denied/"):
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusForbidden)
+			io.WriteString(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
 		case user != "robot" || password != "s3cret":
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
@@ -136,6 +143,7 @@ func TestPull_saysWhatWentWrong(t *testing.T) {
 		{"no such reference", map[string]any{"image": host + "/weir/tool:4", "registry_credentials": login("NO_PASSWORD")}, schemas.ReasonImagePullFailed, true},
 		{"no registry", map[string]any{"image": "127.0.0.1:9/weir/tool:1"}, schemas.ReasonImagePullFailed, false},
 		{"nobody logged in", map[string]any{"image": host + "/weir/tool:3"}, schemas.ReasonImagePullFailed, true},
+		{"denied to who has logged in", map[string]any{"image": host + "/denied/tool:1", "registry_credentials": login("ROBOT_PASSWORD")}, schemas.ReasonImagePullFailed, true},
 		{"slow", map[string]any{"image": host + "/slow/tool:1", "registry_credentials": login("ROBOT_PASSWORD"), "start_timeout": 0.5}, schemas.ReasonStartTimedOut, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -166,6 +174,21 @@ func TestPull_saysWhatWentWrong(t *testing.T) {
 	}
 }
 
+// An engine has one sentence for an image that is not there and for one that is not shown.
+func TestPullError_deniedIsRefusedToWhoHasLoggedIn(t *testing.T) {
+	err := errdefs.ErrNotFound.WithMessage("pull access denied for x, repository does not exist or may require 'docker login': denied: requested access is denied")
+	login, encodeErr := authconfig.Encode(registry.AuthConfig{Username: "robot", Password: "s3cret"})
+	if encodeErr != nil {
+		t.Fatal(encodeErr)
+	}
+	for auth, want := range map[string]schemas.Reason{"": schemas.ReasonImageNotFound, login: schemas.ReasonImagePullFailed} {
+		err := pullError(t.Context(), "x", err, auth)
+		if _, permanent := runners.IsPermanent(err); !permanent || runners.ReasonOf(err, "") != want {
+			t.Errorf("logged in %v: got %v, reason %q, want %q for good", auth != "", err, runners.ReasonOf(err, ""), want)
+		}
+	}
+}
+
 // What a registry says is told, and may be anything.
 func TestPull_tellsNoSecretThatTheRegistryRepeats(t *testing.T) {
 	shared.up(t)
@@ -176,7 +199,7 @@ func TestPull_tellsNoSecretThatTheRegistryRepeats(t *testing.T) {
 	_, err := r.Start(patient(t), spec("run.1", shell(t, "true", map[string]any{
 		"image": host + "/echo/tool:1", "registry_credentials": map[string]any{"username": "robot", "password": map[string]any{"from_env": "ROBOT_PASSWORD"}},
 	}), nil))
-	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "not for robot with ***") {
+	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "not for robot with ***, Basic ***") {
 		t.Errorf("got %v, want what the registry says but the password", err)
 	}
 }
