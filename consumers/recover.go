@@ -124,15 +124,21 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	if left > 0 {
 		return history{settled: true}, d.GiveBack(min(left, w.ackWait()) + 10*time.Millisecond)
 	}
-	gone := "its execution is gone"
-	if w.elsewhere(h) {
-		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
-	}
 	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
-		// Also what is elsewhere, by what its events say: a place may have got another name.
 		if err := w.find(ctx, d.Delivery, &h); !errors.Is(err, runners.ErrGone) {
 			return h, err
 		}
+	}
+	gone := "its execution is gone"
+	if w.elsewhere(h) {
+		left, err := w.mayReturn(ctx, h)
+		if err != nil {
+			return h, err
+		}
+		if left > 0 {
+			return history{settled: true}, d.GiveBack(min(left, w.ackWait()) + 10*time.Millisecond)
+		}
+		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
 	}
 	o := crashed(schemas.ReasonWorkerLost, fmt.Sprintf("worker %s did not renew its lease, and %s", h.event.Worker, gone))
 	if h.event.State == schemas.Cancelling {
@@ -166,10 +172,6 @@ func (w *Worker) find(ctx context.Context, d *streams.Delivery, h *history) erro
 	return err
 }
 
-// elsewhereLeases is for how many ack waits a lost worker's execution is left alone by those who cannot look for it: it may go on where
-// it is, and a worker of that place, which is started again as a rule, goes on with it.
-const elsewhereLeases = 10
-
 // place is where the runner's executions are, if not every worker of the pool finds them there.
 func (w *Worker) place() string {
 	if p, ok := w.runner.(runners.Placed); ok {
@@ -178,30 +180,42 @@ func (w *Worker) place() string {
 	return ""
 }
 
-// elsewhere tells whether the last attempt's execution is at a place where this worker does not find it.
+// elsewhere tells whether the last attempt's execution is said to be at another place than this worker's, which does not find it there.
 func (w *Worker) elsewhere(h history) bool {
-	here := w.place()
-	return here != "" && h.event.Place != "" && here != h.event.Place
+	place := w.place()
+	return place != "" && h.event.Place != "" && place != h.event.Place
+}
+
+// elsewhereLeases is for how many ack waits a lost worker's execution is left alone by those who cannot look for it: it may go on where
+// it is, and a worker of that place, which is started again as a rule, goes on with it.
+const elsewhereLeases = 10
+
+// mayReturn is how long the owner of a run is waited for that has lost it, or another worker of its place. 0: no longer.
+func (w *Worker) mayReturn(ctx context.Context, h history) (time.Duration, error) {
+	owner := h.event.Worker
+	if owner == w.Name { // it was at another place before it was started anew
+		return max(time.Until(w.started.Add(elsewhereLeases*w.ackWait())), 0), nil
+	}
+	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
+	if err != nil || record.TakenBack {
+		return 0, err
+	}
+	return max(elsewhereLeases*w.ackWait()-w.seen.unchanged(owner, record.Data), 0), nil
 }
 
 // mayLive is how long the owner of a run may still have it, although its request was delivered again: a delivery that somebody
 // read late or gave back late, or that a NATS node's jumping clock brought, proves nothing. No lease outlasts two thirds of an
 // ack wait from the owner's last confirmed record, so it has not once that record has been the last for so long, or was taken
-// back, or the owner says itself that it has no such execution. 0: it has not. What it left elsewhere is given more time.
+// back, or the owner says itself that it has no such execution. 0: it has not. What it left elsewhere is given more time: see
+// [Worker.mayReturn].
 func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
 	owner := h.event.Worker
-	if owner == w.Name && w.elsewhere(h) { // it was at another place before it was started anew
-		return max(time.Until(w.started.Add(elsewhereLeases*w.ackWait())), 0), nil
-	}
 	if owner == w.Name || owner == "" {
 		return max(time.Until(w.alone), 0), nil // this worker's own supervisor knows
 	}
 	record, err := w.conn.WorkerRecord(ctx, h.event.Pool, owner)
 	if err != nil || record.TakenBack {
 		return 0, err
-	}
-	if w.elsewhere(h) {
-		return max(elsewhereLeases*w.ackWait()-w.seen.unchanged(owner, record.Data), 0), nil
 	}
 	left := w.leftOf(owner, record)
 	if left <= 0 || w.conn.Lacks(ctx, h.event.Pool, owner, executionName(h.event.Run, h.attempt)) {

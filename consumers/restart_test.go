@@ -308,19 +308,40 @@ func TestRun_isNotTriedAgainBesideWhatIsElsewhere(t *testing.T) {
 	}
 }
 
-// A place may have got another name: what is believed to be elsewhere is looked for here before another attempt is started beside it.
-func TestRun_isLookedForBeforeItIsBelievedElsewhere(t *testing.T) {
+// A machine gets another name, or an engine takes the place of another at the same address, while a worker lives: its events say where
+// each execution is.
+func TestRun_isAtThePlaceWhereItWasStarted(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, time.Second, nil)
+	b := newBench(t, time.Minute, nil)
+	b.infra.place = "here"
+	b.infra.script = func(_ runners.Spec, e *scripted) { b.infra.place = "there" }
+	_, run := b.holding(t, "")
+	(<-b.infra.began).end(runners.Result{})
+	events := b.events(t, run)
+	if first, last := events[0].Place, events[len(events)-1].Place; first != "here" || last != "there" {
+		t.Errorf("the run was claimed at %q and ended at %q, want here and there", first, last)
+	}
+}
+
+// What a run's events say of the place is no reason not to look: an execution that is found is not started a second time beside it.
+func TestRun_isFoundAtAPlaceThatHasAnotherNameNow(t *testing.T) {
+	t.Parallel()
+	const ackWait = 2 * time.Second
+	b := newBench(t, ackWait, nil)
 	b.infra.place = "here"
 	w, run := b.holding(t, "")
+	e := <-b.infra.began
 	w.kill()
-	b.infra.place = "renamed"
+	lost := time.Now()
+	b.infra.move("there")
 	b.worker(t, "w2", 1)
-	b.heldBy(t, run, "w2")
-	(<-b.infra.began).end(runners.Result{})
-	if got, want := states(b.events(t, run)), []string{"pending 1", "running 1", "running 1 held", "completed 1"}; !cmp.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	b.endWhenHeldBy(t, "w2", run, e)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Completed || last.Attempt != 1 || last.Place != "there" {
+		t.Errorf("got %+v, want the first attempt to go on there", last)
+	}
+	if waited := time.Since(lost); waited > 8*ackWait {
+		t.Errorf("it was found after %s, want it to be looked for as soon as its lease was over", waited)
 	}
 }
 

@@ -19,7 +19,7 @@ type infrastructure struct {
 	script  func(runners.Spec, *scripted)
 	err     error // what Start answers; under mu
 	began   chan *scripted
-	place   string                     // where its executions are, if workers of other places don't find them; set before the first worker
+	place   string                     // where its executions are, if workers of other places don't find them; under mu
 	runners map[string]*scriptedRunner // each worker's newest; under mu
 }
 
@@ -43,7 +43,18 @@ func (i *infrastructure) poolType() runners.Type {
 	}
 }
 
-func (r *scriptedRunner) Place() string { return r.place }
+func (r *scriptedRunner) Place() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.place
+}
+
+// move makes the infrastructure another one's: it was put in the place of the one before, or its machine has got another name.
+func (i *infrastructure) move(place string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.place = place
+}
 
 // scriptedRunner is one worker's access to the infrastructure.
 type scriptedRunner struct {

@@ -60,7 +60,7 @@ type Dated interface {
 // Placed is a Runner whose executions are at one place of several, each with its workers: a machine's own container engine. Only a
 // worker of the same place finds them.
 type Placed interface {
-	// Place is where an execution is that is started now.
+	// Place names the place of what is started now. It becomes another one when the engine at its address is replaced.
 	Place() string
 }
 

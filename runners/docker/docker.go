@@ -61,6 +61,7 @@ type runner struct {
 
 	mu        sync.Mutex
 	place     string                // see [placeOf]; under mu
+	moved     bool                  // the engine that answers now may be another one than that of place; under mu
 	held      map[string]*execution // by the execution's name; under mu
 	ids       map[string]*execution // the same by the container's ID, where events go; under mu
 	forgotten map[string]bool       // names of those whose containers are being removed; under mu
@@ -75,18 +76,17 @@ var (
 
 // newRunner waits until the engine answers: a worker that cannot start anything claims nothing.
 func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, error) {
-	var info client.SystemInfoResult
+	r := &runner{
+		config: config, engine: e, log: e.log, moved: true,
+		held: map[string]*execution{}, ids: map[string]*execution{}, forgotten: map[string]bool{},
+	}
 	for err := errAway; err != nil; {
 		if err := e.await(ctx, false); err != nil {
 			return nil, fmt.Errorf("wait for the engine at %s: %w", e.api.DaemonHost(), err)
 		}
-		if info, err = e.api.Info(ctx, client.InfoOptions{}); err != nil && !unreachable(err) {
-			return nil, fmt.Errorf("ask the engine at %s who it is: %w", e.api.DaemonHost(), err)
+		if err = r.locate(ctx); err != nil && !unreachable(err) {
+			return nil, err
 		}
-	}
-	r := &runner{
-		config: config, engine: e, place: placeOf(&info.Info), log: e.log,
-		held: map[string]*execution{}, ids: map[string]*execution{}, forgotten: map[string]bool{},
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	r.end = end
@@ -109,19 +109,34 @@ func (r *runner) Place() string {
 	return r.place
 }
 
-// identify asks the engine again who it is: one that was away may come back as another.
-func (r *runner) identify(ctx context.Context) error {
+// move notes that the engine went away: what comes back under its address may be another one.
+func (r *runner) move() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved = true
+}
+
+// locate asks the engine which one it is, if that is not known.
+func (r *runner) locate(ctx context.Context) error {
+	r.mu.Lock()
+	known := !r.moved
+	r.mu.Unlock()
+	if known {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	info, err := r.engine.api.Info(ctx, client.InfoOptions{})
 	if err != nil {
-		return err
+		return fmt.Errorf("ask the engine at %s which one it is: %w", r.engine.api.DaemonHost(), err)
 	}
+	place := placeOf(&info.Info)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if place := placeOf(&info.Info); place != r.place {
-		r.log.Warn("the Docker engine is another one than before", "was", r.place, "is", place)
-		r.place = place
+	before := r.place
+	r.place, r.moved = place, false
+	r.mu.Unlock()
+	if before != "" && before != place {
+		r.log.Warn("the Docker engine is another one now; what ran on the one before is not found on it", "place", place, "before", before)
 	}
 	return nil
 }

@@ -10,13 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/config"
 	"github.com/moby/moby/api/types/system"
-
-	"github.com/weir-run/weir/runners/runnertest"
 )
 
 // The engine is where the docker CLI would find it.
@@ -113,25 +110,36 @@ func TestPlace_isTheEnginesWhicheverWorkerAsks(t *testing.T) {
 	}
 }
 
-// Another engine may answer at the same address after a break: what is started there is there.
+// The address of an engine is another engine's after the first was replaced: what is started from then on is said to be there.
 func TestPlace_isThatOfTheEngineThatAnswersNow(t *testing.T) {
-	first := ownEngine(t, "")
+	engine := ownEngine(t, "")
 	shared.up(t)
-	link := filepath.Join(t.TempDir(), "docker.sock")
-	if err := os.Symlink(strings.TrimPrefix(first.host(), "unix://"), link); err != nil {
-		t.Fatal(err)
-	}
-	r, there := openOn(t, t.TempDir(), "unix://"+link), open(t, t.TempDir())
-	defer r.Close()
-	defer there.Close()
-	if err := errors.Join(os.Remove(link), os.Symlink(strings.TrimPrefix(shared.host(), "unix://"), link)); err != nil {
-		t.Fatal(err)
-	}
-	first.run(t, "kill")
-	for deadline := time.Now().Add(runnertest.Patience); r.Place() != there.Place(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("got place %q, want %q", r.Place(), there.Place())
+	other := open(t, t.TempDir())
+	defer other.Close()
+	socket := filepath.Join(t.TempDir(), "docker.sock")
+	link := func(e *testEngine) {
+		_ = os.Remove(socket)
+		if err := os.Symlink(strings.TrimPrefix(e.host(), "unix://"), socket); err != nil {
+			t.Fatal(err)
 		}
 	}
-	first.run(t, "up") // or nothing can be cleaned up
+	link(engine)
+	r := openOn(t, t.TempDir(), "unix://"+socket)
+	defer r.Close()
+	if r.Place() == other.Place() {
+		t.Fatalf("two engines are at one place, %q", r.Place())
+	}
+	link(shared)
+	engine.run(t, "stop")
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "exit 0", nil), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Place() != other.Place() {
+		t.Errorf("got place %q of a container that is at %q", r.Place(), other.Place())
+	}
+	if _, err := waitFor(t, e); err != nil {
+		t.Error(err)
+	}
+	r.Forget("run.1")
 }

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -19,23 +18,33 @@ import (
 // After a break, what may have been missed is looked for.
 func (r *runner) listen(ctx context.Context, ready chan<- struct{}) {
 	for first := true; ctx.Err() == nil; first = false {
-		err := r.hear(ctx, func(ctx context.Context) {
+		err := r.hear(ctx, func(ctx context.Context) error {
 			if first {
 				close(ready)
-			} else if err := errors.Join(r.identify(ctx), r.resync(ctx)); err != nil && ctx.Err() == nil {
-				r.log.Warn("containers could not be looked up after the engine was away; trying again", "err", err)
+				return nil
 			}
+			err := r.locate(ctx)
+			if err == nil {
+				err = r.resync(ctx)
+			}
+			if err != nil && ctx.Err() == nil {
+				r.log.Warn("containers could not be looked up after the engine was away; trying again", "err", err)
+				pause(ctx, longestWait)
+			}
+			return err
 		})
 		if ctx.Err() != nil {
 			return
 		}
+		r.move()
 		r.log.Debug("the engine's events ended; listening again", "err", err)
 		r.outlast(ctx)
 	}
 }
 
-// hear takes a stream of events until it ends, or the engine does not answer. begun is called when it has begun.
-func (r *runner) hear(ctx context.Context, begun func(context.Context)) error {
+// hear takes a stream of events until it ends, or the engine does not answer. begun is called when it has begun,
+// and ends it with its error.
+func (r *runner) hear(ctx context.Context, begun func(context.Context) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { r.watch(ctx, end) })
@@ -45,7 +54,9 @@ func (r *runner) hear(ctx context.Context, begun func(context.Context)) error {
 		Add("label", labelSystem+"="+r.config.System, labelPool+"="+r.config.Pool).
 		Add("event", string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy))
 	stream := r.engine.api.Events(ctx, client.EventsListOptions{Filters: filters})
-	begun(ctx)
+	if err := begun(ctx); err != nil {
+		return err
+	}
 	for {
 		select {
 		case m := <-stream.Messages:

@@ -67,6 +67,9 @@ func marked(err error) bool {
 // tryStart makes and starts the container once. Whatever fails, no container is left that was made and did not start, and ctx
 // ends nothing half-way: a request that an engine has begun is waited for.
 func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*execution, error) {
+	if err := r.locate(ctx); err != nil { // the run's events tell where its container is
+		return nil, orCause(ctx, err)
+	}
 	l, err := r.launch(spec, job)
 	if err != nil {
 		return nil, err
