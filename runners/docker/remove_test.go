@@ -265,6 +265,28 @@ func TestWait_containerIsRemovedByHand(t *testing.T) {
 	}
 }
 
+// A container that somebody restarts under a run is at work again when the run has ended, and does not stay so.
+func TestForget_containerWasRestartedByHand(t *testing.T) {
+	shared.up(t)
+	r := open(t, t.TempDir())
+	defer r.Close()
+	out := runnertest.NewRecorder()
+	e, err := r.Start(patient(t), spec("run.1", shell(t, "trap 'exit 0' TERM; echo began; while :; do sleep 0.1; done", nil), out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Await(t, 1)
+	shared.docker(t, "restart", e.ID())
+	if res, err := waitFor(t, e); err != nil || res.ExitCode != 0 || res.Reason != "" {
+		t.Errorf("got %+v, %v, want the exit code with which the job ended", res, err)
+	}
+	r.Forget("run.1")
+	r.removals.Wait()
+	if left := shared.names(t, r); len(left) > 0 {
+		t.Errorf("left: got %q, want none", left)
+	}
+}
+
 // A job that has ended well and whose container is removed before its result was read has not ended without one.
 func TestWait_containerIsRemovedBeforeItsResultIsRead(t *testing.T) {
 	shared.up(t)
