@@ -77,6 +77,11 @@ func (a *arranger) word(word string) error {
 		a.help = true
 		return nil
 	}
+	if c := a.at.command(helpSubjects); a.help && word == "subjects" && c != nil {
+		a.help = false
+		a.at = level{path: append(slices.Clone(a.at.path), c.Name), flags: c.Flags}
+		return nil
+	}
 	var names []string
 	for _, c := range a.at.commands {
 		if !c.Hidden {

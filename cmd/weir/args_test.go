@@ -29,6 +29,8 @@ func TestArrange(t *testing.T) {
 		{in: "deployment run etl -h", want: "deployment run --help"},
 		{in: "help deployment run", want: "deployment run --help"},
 		{in: "help", want: "--help"},
+		{in: "help subjects -o json", want: "help-subjects -o=json"},
+		{in: "help work-pool ls", want: "work-pool ls --help"},
 		{in: "deploy one two --dry-run", want: "deploy --dry-run -- one two"},
 		{in: "__complete deployment run --wa", want: "__complete deployment run --wa"},
 		{in: "-", err: `weir has no command "-"`},

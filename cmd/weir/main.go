@@ -66,7 +66,7 @@ func newApp(e *env) *cli.App {
 		Name:                      "weir",
 		Usage:                     "work pools on NATS JetStream: one binary is the server, the worker and the command line",
 		UsageText:                 "weir [global options] COMMAND [options] [arguments]",
-		Description:               "Start with: weir up\n\n" + exitCodesText,
+		Description:               "Start with: weir up\nWhat is published where: weir help subjects\n\n" + exitCodesText,
 		HideVersion:               true,
 		HideHelp:                  true, // its own flag and command are shared by all apps of a process
 		HideHelpCommand:           true,
@@ -100,6 +100,7 @@ func newApp(e *env) *cli.App {
 			completionCommand(e),
 			completeCommand(e),
 			versionCommand(e),
+			subjectsCommand(e),
 		},
 	}
 	tidyFlags(app.Flags)
