@@ -25,6 +25,7 @@ type job struct {
 	code          string
 	timeout       time.Duration
 	grace         time.Duration
+	signal        string // the polite one; empty: the infrastructure's usual
 	retries       *schemas.Retries
 	exitCodes     schemas.ExitCodes
 	expires       time.Time // zero: never
@@ -176,7 +177,7 @@ func (p *prepared) build(r *runners.Renderer, request schemas.RunRequest) (job, 
 	}
 	j := job{
 		configuration: configuration, parameters: parameters, entrypoint: d.Entrypoint, code: d.Directory,
-		timeout: time.Duration(d.Timeout), grace: time.Duration(d.Grace), retries: d.Retries, exitCodes: d.ExitCodes, tags: d.Tags,
+		timeout: time.Duration(d.Timeout), grace: time.Duration(d.Grace), signal: string(d.CancelSignal), retries: d.Retries, exitCodes: d.ExitCodes, tags: d.Tags,
 	}
 	if len(request.JobVariables) > 0 {
 		if j.variables, err = json.Marshal(request.JobVariables); err != nil {

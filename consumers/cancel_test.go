@@ -411,3 +411,18 @@ func TestCancel_reachesTheRunThatWasRequestedTwiceAtOnce(t *testing.T) {
 		b.empty(t)
 	}
 }
+
+func TestCancel_sendsTheSignalThatTheDeploymentNames(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Minute, nil)
+	b.deploy(t, schemas.Deployment{Name: "hello", Command: schemas.Command{"true"}, CancelSignal: "SIGINT"})
+	b.worker(t, "w1", 1)
+	run := b.request(t, "")
+	b.runs(t, run)
+	e := <-b.infra.began
+	b.cancel(t, run)
+	b.events(t, run)
+	if e.polite != "SIGINT" {
+		t.Errorf("stopped by %q, want SIGINT", e.polite)
+	}
+}

@@ -76,6 +76,9 @@ const (
 func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (runners.Result, error) {
 	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	if s, ok := exec.(runners.Signalled); ok && c.job.signal != "" {
+		s.StopBy(c.job.signal)
+	}
 	type end struct {
 		runners.Result
 		err error

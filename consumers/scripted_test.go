@@ -161,6 +161,7 @@ type scripted struct {
 	stopped chan struct{}
 	result  runners.Result
 	started time.Time
+	polite  string
 }
 
 func (e *scripted) end(r runners.Result) {
@@ -179,6 +180,8 @@ func (e *scripted) Image() string {
 	}
 	return "image-of-" + e.spec.Name
 }
+
+func (e *scripted) StopBy(signal string) { e.polite = signal }
 
 func (e *scripted) Started() time.Time { return e.started }
 

@@ -42,6 +42,7 @@ var deploymentKeys = []key[deploymentEntry]{
 	{name: "timeout", read: func(r *reader, d *deploymentEntry, f field) { d.Timeout = r.duration(f) }},
 	{name: "grace", read: func(r *reader, d *deploymentEntry, f field) { d.Grace = r.duration(f) }},
 	{name: "retries", read: func(r *reader, d *deploymentEntry, f field) { d.Retries = readRetries(r, f) }},
+	{name: "cancel_signal", read: func(r *reader, d *deploymentEntry, f field) { d.CancelSignal = r.signal(f) }},
 	{name: "exit_codes", read: func(r *reader, d *deploymentEntry, f field) {
 		d.ExitCodes, d.deploymentPlaces.exitCodes = r.exitCodes(f), f.value
 	}},

@@ -1,7 +1,10 @@
 package deploy
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weir-run/weir/schemas"
 )
@@ -88,4 +91,13 @@ func (r *reader) exitCodes(f field) schemas.ExitCodes {
 		codes[entry.key] = e
 	}
 	return codes
+}
+
+func (r *reader) signal(f field) schemas.PoliteSignal {
+	s := schemas.PoliteSignal(f.value.text)
+	if !slices.Contains(schemas.PoliteSignals, s) {
+		r.fail(f.value.at, "cancel_signal: got %q, want one of %s", f.value.text, strings.Trim(fmt.Sprint(schemas.PoliteSignals), "[]"))
+		return ""
+	}
+	return s
 }

@@ -64,6 +64,13 @@ type Placed interface {
 	Place() string
 }
 
+// Signalled is an Execution whose polite signal can be another one than its usual.
+type Signalled interface {
+	// StopBy names the signal, such as SIGINT, for every Stop that follows. One that the infrastructure cannot send is as if it was not
+	// named. It is not called while a Stop is under way.
+	StopBy(signal string)
+}
+
 // Forgetter is a Runner that keeps what an ended execution left (its result, its output) until it is told that the
 // final state is recorded.
 type Forgetter interface {

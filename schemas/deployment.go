@@ -21,6 +21,7 @@ type Deployment struct {
 	JobVariables    map[string]json.RawMessage `json:"job_variables,omitempty"`
 	Timeout         Duration                   `json:"timeout,omitempty"`       // from running; 0: none
 	Grace           Duration                   `json:"grace,omitempty"`         // from the polite signal to the kill; 0: 30 s
+	CancelSignal    PoliteSignal               `json:"cancel_signal,omitempty"` // one of PoliteSignals; empty: SIGTERM, or what the image wants
 	Retries         *Retries                   `json:"retries,omitempty"`       // of a job that fails; nil: none
 	ExitCodes       ExitCodes                  `json:"exit_codes,omitempty"`    // those that do not mean that the job failed
 	ExpiresAfter    Duration                   `json:"expires_after,omitempty"` // from request to start; 0: never

@@ -7,6 +7,12 @@ import (
 	"strings"
 )
 
+// A PoliteSignal is one with which a job can be told to end before it is killed.
+type PoliteSignal string
+
+// PoliteSignals lists them.
+var PoliteSignals = []PoliteSignal{"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"}
+
 // An Ending is what an exit code of a job means, where it does not mean that the job failed.
 type Ending string
 

@@ -321,6 +321,9 @@ func fill(v reflect.Value) {
 	case Cause:
 		v.Set(reflect.ValueOf(Cause("exit:75")))
 		return
+	case PoliteSignal:
+		v.Set(reflect.ValueOf(PoliteSignals[1]))
+		return
 	case ExitCodes:
 		v.Set(reflect.ValueOf(ExitCodes{"3": EndCompleted, "100": EndCancelled, "75": EndRetry}))
 		return

@@ -121,6 +121,7 @@ func (e *env) inspectDeployment(ctx context.Context, c *cli.Context, conn *strea
 		f.add("Tags", strings.Join(d.Tags, ", "))
 		addDuration(&f, "Timeout", d.Timeout)
 		addDuration(&f, "Grace", d.Grace)
+		f.add("Cancel signal", string(d.CancelSignal))
 		addDuration(&f, "Expires after", d.ExpiresAfter)
 		if d.Retries != nil {
 			f.add("Retries", retriesText(*d.Retries))

@@ -21,6 +21,7 @@ type execution struct {
 	id     string // the container's
 	image  string // the image's ID
 	keep   keep
+	polite string // the signal for Stop; empty: what the image wants
 	result string // where the job may have left its result
 	found  bool   // another worker, or this one before it was restarted, has started it
 	since  time.Time
@@ -70,14 +71,17 @@ func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
 	}
 }
 
-// Stop implements [runners.Execution]: the image's stop signal, or SIGTERM, and SIGKILL for the whole container after grace. It
+// StopBy implements [runners.Signalled].
+func (e *execution) StopBy(signal string) { e.polite = signal }
+
+// Stop implements [runners.Execution]: the signal of StopBy, else the image's stop signal, or SIGTERM, and SIGKILL for the whole container after grace. It
 // returns once the engine says that the container does not run. While the engine is away it waits, until that is given up.
 func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 	e.mu.Lock()
 	e.stopped = true
 	e.mu.Unlock()
 	if grace > 0 {
-		if err := e.signal(ctx, ""); err != nil {
+		if err := e.signal(ctx, e.polite); err != nil {
 			return fmt.Errorf("stop %s: %w", e.name, err)
 		}
 		select {

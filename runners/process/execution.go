@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-run/weir/runners"
 )
@@ -20,6 +23,8 @@ type execution struct {
 	launch *launch       // nil: it was found, not started
 	ready  chan struct{} // closed when it is known to run, or err is set
 	done   chan struct{} // closed when result or err is set and its receiver has all output
+
+	polite syscall.Signal // for Stop; 0: SIGTERM
 
 	pid   int   // set before ready is closed
 	since int64 // start time in Unix nanoseconds; set before ready is closed
@@ -72,6 +77,9 @@ func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
 	}
 }
 
+// StopBy implements [runners.Signalled].
+func (e *execution) StopBy(signal string) { e.polite = unix.SignalNum(signal) }
+
 // Stop implements [runners.Execution]. A second call can only shorten the grace that runs; without grace it kills.
 func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 	select {
@@ -79,7 +87,12 @@ func (e *execution) Stop(ctx context.Context, grace time.Duration) error {
 		return e.err
 	default:
 	}
-	e.link.send(func(b []byte) []byte { return appendNamed(b, kindStop, e.tag, e.name, int64(grace)) })
+	e.link.send(func(b []byte) []byte {
+		if e.polite != 0 {
+			return appendNamed(b, kindStop, e.tag, e.name, int64(grace), int64(e.polite))
+		}
+		return appendNamed(b, kindStop, e.tag, e.name, int64(grace))
+	})
 	select {
 	case <-e.done:
 		return e.err

@@ -18,7 +18,7 @@ const (
 	kindAttach kind = 'a' // name: send what is known of it, and its output from the last acked byte on
 	kindAck    kind = 'k' // name, offset up to which the worker has delivered the execution's output
 	kindLease  kind = 'l' // name, clock reading past which the job is killed; 0: never
-	kindStop   kind = 't' // name, nanoseconds from the polite signal to the kill
+	kindStop   kind = 't' // name, nanoseconds from the polite signal to the kill, and that signal's number where it is not SIGTERM
 	kindForget kind = 'f' // name
 	kindList   kind = 'i' // tag answers it: send the names of all executions
 	kindClose  kind = 'c' // the worker stops and holds nothing any more

@@ -168,9 +168,12 @@ func (s *supervisor) obey(p *peer, f frame) error {
 			s.soon(until)
 		}
 	case kindStop:
-		name, grace := r.text(), r.int()
+		name, grace, polite := r.text(), r.int(), int64(unix.SIGTERM)
+		if r.rest != "" {
+			polite = r.int()
+		}
 		if j := s.jobs[name]; j != nil && j.peer == p {
-			s.stop(j, time.Duration(grace))
+			s.stop(j, time.Duration(grace), unix.Signal(polite))
 		}
 	case kindList:
 		s.list(p, f.tag)

@@ -149,13 +149,13 @@ func (j *job) signal(sig syscall.Signal) {
 }
 
 // stop sends the polite signal and sets the end of the grace. A second stop can only bring that end nearer.
-func (s *supervisor) stop(j *job, grace time.Duration) {
+func (s *supervisor) stop(j *job, grace time.Duration, polite unix.Signal) {
 	if j.ended {
 		return
 	}
 	if grace > 0 {
 		s.trace(j)
-		j.signal(unix.SIGTERM)
+		j.signal(polite)
 		j.signal(unix.SIGCONT) // a job that was suspended hears the first only now
 	}
 	if kill := clock() + int64(max(grace, 0)); j.kill == 0 || kill < j.kill {

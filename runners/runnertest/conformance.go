@@ -65,6 +65,7 @@ func Conform(t *testing.T, h Harness) {
 		"Output_slowReceiverBlocksNobody": slowReceiver,
 		"Result_comesFromFile":            resultFile,
 		"Stop_politely":                   stopPolitely,
+		"Stop_bySignal":                   stopBySignal,
 		"Stop_killsAfterGrace":            stopKills,
 		"Stop_twice":                      stopTwice,
 		"Ended_leavesNothingBehind":       leftovers,

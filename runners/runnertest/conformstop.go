@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weir-run/weir/runners"
 )
 
 // fifo is a named pipe through which a script waits for the test, or the test for the script.
@@ -62,6 +64,23 @@ func stopPolitely(t *testing.T, b *bench) {
 	}
 	if got := out.Lines(""); len(got) != 2 || got[1] != "bye" {
 		t.Errorf("got output %q, want ready, bye", got)
+	}
+}
+
+func stopBySignal(t *testing.T, b *bench) {
+	out := NewRecorder()
+	e := b.start(t, "trap 'echo bye; exit 9' INT; trap 'exit 1' TERM; echo ready; while :; do sleep 600 & wait; done", out)
+	s, ok := e.(runners.Signalled)
+	if !ok {
+		t.Skip("the type knows one signal")
+	}
+	out.Await(t, 1)
+	s.StopBy("SIGINT")
+	if err := e.Stop(patient(t), Patience); err != nil {
+		t.Fatalf("stop: %v", err)
+	}
+	if res := wait(t, e); res.ExitCode != 9 {
+		t.Errorf("got exit code %d, want 9", res.ExitCode)
 	}
 }
 
