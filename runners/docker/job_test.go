@@ -198,9 +198,12 @@ func TestLaunch_mountsCodeOnlyFromWhereThePoolAllows(t *testing.T) {
 		r := &runner{config: runners.Config{System: "0a1b2c3d", Pool: "p", Code: tt.worker}, engine: &engine{api: api}}
 		s := runners.Spec{Name: "p-1.1", Entrypoint: "flow.py:main", Code: tt.from, Parameters: json.RawMessage("{}"), Output: discard{}}
 		l, err := r.launch(&s, &Job{Image: "i", AllowedVolumes: tt.allowed})
+		if l == nil {
+			t.Fatal(err)
+		}
 		_, permanent := runners.IsPermanent(err)
 		if tt.want == "" && (!permanent || !strings.Contains(err.Error(), "allowed_volumes")) || tt.want != "" && (err != nil || l.code != tt.want) {
-			t.Errorf("allowed %v, deployed from %q, worker's %q: got %+v, %v, want %q mounted", tt.allowed, tt.from, tt.worker, l, err, tt.want)
+			t.Errorf("allowed %v, deployed from %q, worker's %q: got %q, %v, want %q mounted", tt.allowed, tt.from, tt.worker, l.code, err, tt.want)
 		}
 	}
 }
