@@ -21,6 +21,12 @@ func TestWorker_refusesANameThatAnotherHas(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, 30*time.Second, nil)
 	b.worker(t, "w1", 1)
+	b.refusesAnother(t)
+}
+
+// refusesAnother demands that a worker w1 with another state folder is refused.
+func (b *bench) refusesAnother(t *testing.T) {
+	t.Helper()
 	second, nc := b.newWorker(t, consumers.Config{Name: "w1", Slots: 1, Dir: t.TempDir()})
 	defer nc.Close()
 	err := second.Run(t.Context(), t.Context(), func(consumers.Ready) { t.Error("a second worker of the name takes runs") })
@@ -152,12 +158,7 @@ func TestWorker_asksWhereNoRecordIsLeft(t *testing.T) {
 	b := newBench(t, 30*time.Second, nil)
 	b.worker(t, "w1", 1)
 	b.purgeRecords(t)
-	second, nc := b.newWorker(t, consumers.Config{Name: "w1", Slots: 1, Dir: t.TempDir()})
-	defer nc.Close()
-	err := second.Run(t.Context(), t.Context(), func(consumers.Ready) { t.Error("a second worker of the name takes runs") })
-	if !errors.Is(err, streams.ErrRefused) {
-		t.Errorf("got %v, want a refusal", err)
-	}
+	b.refusesAnother(t)
 }
 
 func TestWorker_waitsBeforeItTakesARunOfItsNameForLost(t *testing.T) {

@@ -122,7 +122,7 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 		return h, err
 	}
 	if left > 0 {
-		return history{settled: true}, d.GiveBack(min(left, w.ackWait()) + 10*time.Millisecond)
+		return history{settled: true}, w.giveBack(d, left)
 	}
 	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
 		if err := w.find(ctx, d.Delivery, &h); !errors.Is(err, runners.ErrGone) {
@@ -136,7 +136,7 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 			return h, err
 		}
 		if left > 0 {
-			return history{settled: true}, d.GiveBack(min(left, w.ackWait()) + 10*time.Millisecond)
+			return history{settled: true}, w.giveBack(d, left)
 		}
 		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
 	}
@@ -160,6 +160,11 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	}
 	h.last, h.event.Crashes = c.last, o.crashes
 	return h, err // the next attempt is this worker's: it has the request in its hands, which carries the run on, and a slot
+}
+
+// giveBack has a request delivered again when that time is over, or an ack wait: the next one who gets it may know more.
+func (w *Worker) giveBack(d delivery, left time.Duration) error {
+	return d.GiveBack(min(left, w.ackWait()) + 10*time.Millisecond)
 }
 
 // find looks up the execution of the run's last attempt, and gives its output to the run's log.

@@ -76,53 +76,11 @@ func gone(t *testing.T) {
 
 func TestDocker_workerThatIsKilledAgainAndAgainKeepsItsContainerAndEveryLine(t *testing.T) {
 	onEngine(t)
-	dir := contained(t, 10, `
-until test -e enough; do
-	i=$((i+1))
-	line="line $i of attempt $WEIR_ATTEMPT"
-	echo "$line" >> printed
-	echo "$line"
-	test $((i % 20)) -ne 0 || sleep 0.01
-done
-printf 'no newline at the end' | tee -a printed
-`)
-	url, conn := onServer(t, dir)
-	worker := workerIn(t, dir, url, "a")
-	run := submit(t, conn)
-	reached(t, conn, run, inState(schemas.Running, 1))
-	follow := start(t, dir, "--server", url, "flow-run", "logs", "-f", run)
-	const kills = 20
-	for range kills {
-		follow.await(t, lastPrinted(t, dir))
-		worker.signal(t, syscall.SIGKILL)
-		<-worker.ended
-		worker = workerIn(t, dir, url, "a")
+	killedAgainAndAgain(t, contained(t, 10, chatter), 20, func() {
 		if now := containers(t, "-a"); len(now) != 1 {
 			t.Fatalf("containers: got %q, want one", now)
 		}
-	}
-	follow.await(t, lastPrinted(t, dir))
-	if err := os.WriteFile(filepath.Join(dir, "enough"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"pending 1  a", "running 1  a"}
-	for range kills {
-		want = append(want, "running 1 held a")
-	}
-	if diff := cmp.Diff(append(want, "completed 1  a"), life(t, conn, run)); diff != "" {
-		t.Errorf("events (-want +got):\n%s", diff)
-	}
-	printed, err := os.ReadFile(filepath.Join(dir, "printed"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	logs := start(t, dir, "--server", url, "flow-run", "logs", run)
-	for _, p := range []*program{follow, logs} {
-		if code := p.exit(t); code != exitOK || p.output() != string(printed)+"\n" {
-			t.Errorf("%s: exit code %d, and %d bytes, want the %d that the job printed and a newline; they part at byte %d", p.cmd, code, len(p.output()),
-				len(printed), parting(p.output(), string(printed)))
-		}
-	}
+	})
 	gone(t)
 }
 

@@ -13,9 +13,8 @@ import (
 	"github.com/weir-run/weir/schemas"
 )
 
-func TestFault_workerThatIsKilledAgainAndAgainKeepsItsRunAndEveryLine(t *testing.T) {
-	t.Parallel()
-	dir := scripted(t, 10, `
+// chatter prints, to its output and to the file printed, until there is a file enough.
+const chatter = `
 until test -e enough; do
 	i=$((i+1))
 	line="line $i of attempt $WEIR_ATTEMPT"
@@ -24,18 +23,28 @@ until test -e enough; do
 	test $((i % 20)) -ne 0 || sleep 0.01
 done
 printf 'no newline at the end' | tee -a printed
-`)
+`
+
+func TestFault_workerThatIsKilledAgainAndAgainKeepsItsRunAndEveryLine(t *testing.T) {
+	t.Parallel()
+	killedAgainAndAgain(t, scripted(t, 10, chatter), 3, func() {})
+}
+
+// killedAgainAndAgain kills a worker so many times while it holds a run of the project in dir, whose job is [chatter]. again is called
+// after each new start.
+func killedAgainAndAgain(t *testing.T, dir string, kills int, again func()) {
+	t.Helper()
 	url, conn := onServer(t, dir)
 	worker := workerIn(t, dir, url, "a")
 	run := submit(t, conn)
 	reached(t, conn, run, inState(schemas.Running, 1))
 	follow := start(t, dir, "--server", url, "flow-run", "logs", "-f", run)
-	const kills = 3
 	for range kills {
 		follow.await(t, lastPrinted(t, dir)) // the job goes on, and its lines arrive
 		worker.signal(t, syscall.SIGKILL)
 		<-worker.ended
 		worker = workerIn(t, dir, url, "a")
+		again()
 	}
 	follow.await(t, lastPrinted(t, dir))
 	if err := os.WriteFile(filepath.Join(dir, "enough"), nil, 0o600); err != nil {
