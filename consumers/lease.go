@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-run/weir/runners"
@@ -32,9 +33,9 @@ const ackTries = 6
 // JetStream confirms the renewal of a request that it has given to another worker, too. What tells that other one that this
 // one lives is its record in weir_workers, so a lease lasts no longer than that is confirmed either (docs/design.md).
 type lease struct {
-	wait  time.Duration // the pool's ack wait
-	until time.Time     // until when the right is confirmed
-	renew time.Time     // when it is to be renewed next
+	wait  time.Duration             // the pool's ack wait
+	end   atomic.Pointer[time.Time] // until when the right is confirmed; its runner reads it at any time
+	renew time.Time                 // when it is to be renewed next
 }
 
 // leaseMargin is how much longer another worker waits than the lease lasts: the supervisor's kill takes its time.
@@ -55,12 +56,23 @@ func (l *lease) confirmed(sent, recorded time.Time) {
 	if recorded.Before(bound) {
 		bound = recorded
 	}
-	over := !l.until.IsZero() && time.Now().After(l.until) // it does not come back to life
-	if until := bound.Add(l.wait * 2 / 3); !over && until.After(l.until) {
-		l.until = until
+	over := !l.until().IsZero() && !l.holds() // it does not come back to life
+	if until := bound.Add(l.wait * 2 / 3); !over && until.After(l.until()) {
+		l.end.Store(&until)
 	}
 	l.renew = sent.Add(l.wait / 3)
 }
+
+// until is when the right ends unless it is confirmed again; zero: it has not begun.
+func (l *lease) until() time.Time {
+	if end := l.end.Load(); end != nil {
+		return *end
+	}
+	return time.Time{}
+}
+
+// holds tells whether the right is confirmed at this moment.
+func (l *lease) holds() bool { return time.Now().Before(l.until()) }
 
 // missed plans the next try after a renewal that was not confirmed.
 func (l *lease) missed(now time.Time) { l.renew = now.Add(min(l.wait/30, time.Second)) }
@@ -91,11 +103,18 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 
 	renew := time.NewTimer(time.Until(c.lease.renew))
 	defer renew.Stop()
+	timer := time.NewTimer(c.job.timeout)
+	defer timer.Stop()
 	var timeout <-chan time.Time
-	if c.job.timeout > 0 {
-		t := time.NewTimer(time.Until(c.started.Add(c.job.timeout)))
-		defer t.Stop()
-		timeout = t.C
+	limit := func() { // from the job's start on
+		if c.job.timeout > 0 {
+			timer.Reset(time.Until(c.started.Add(c.job.timeout)))
+			timeout = timer.C
+		}
+	}
+	begun := begins(exec)
+	if begun == nil {
+		limit()
 	}
 	var kept <-chan time.Time // when to record the state again, so that it is not too old to be kept
 	if w.heldEvery > 0 {
@@ -133,9 +152,19 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 			look()
 		case <-again:
 			look()
+		case <-begun:
+			begun = nil
+			if err := w.begin(waiting, c, exec); err != nil {
+				w.abandon(c, exec, err)
+				return runners.Result{}, err
+			}
+			limit()
 		case e := <-ended:
-			if e.err != nil {
+			if e.err != nil && (cause == nil || !neverRan(e.err)) {
 				return e.Result, e.err
+			}
+			if begun != nil && begins(exec) == nil {
+				return e.Result, errors.Join(w.begin(waiting, c, exec), cause)
 			}
 			return e.Result, cause
 		case <-timeout:
@@ -145,8 +174,8 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 			stop(errStopped)
 			stopping = nil
 		case <-kept:
-			held := c.event(w, c.state)
-			held.Execution, held.Reason, held.Message = exec.ID(), schemas.ReasonHeld, "the run goes on"
+			held := w.describe(c, exec, c.state)
+			held.Reason, held.Message = schemas.ReasonHeld, "the run goes on"
 			if err := w.append(waiting, c, held); err != nil {
 				w.abandon(c, exec, err)
 				return runners.Result{}, fmt.Errorf("%w: %w", errLeaseLost, err)
@@ -204,18 +233,18 @@ func (w *Worker) tryRenew(ctx context.Context, c *claim, left time.Duration) err
 // renew asks for another ack wait and tells the execution. A renewal that fails is tried again; errLeaseLost says that there
 // is no time left for it.
 func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) error {
-	err := w.tryRenew(ctx, c, time.Until(c.lease.until))
+	err := w.tryRenew(ctx, c, time.Until(c.lease.until()))
 	if err == nil {
 		if l, ok := exec.(runners.Leased); ok {
-			return l.Lease(c.lease.until)
+			return l.Lease(c.lease.until())
 		}
 		return nil
 	}
 	now := time.Now()
-	if !now.Before(c.lease.until) {
+	if !now.Before(c.lease.until()) {
 		return fmt.Errorf("run %s: %w: %w", c.Run, errLeaseLost, err)
 	}
-	w.Logger.Warn("lease is not renewed yet", "run", c.Run, "left", c.lease.until.Sub(now).Round(time.Second), "err", err)
+	w.Logger.Warn("lease is not renewed yet", "run", c.Run, "left", c.lease.until().Sub(now).Round(time.Second), "err", err)
 	c.lease.missed(now)
 	return nil
 }

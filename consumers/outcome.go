@@ -18,18 +18,20 @@ const maxCrashes = 3
 // start anything does not empty its queue meanwhile.
 const crashPause = time.Second
 
+// capacityPause is about the time before the attempt that follows one for which the infrastructure had no room.
+const capacityPause = 10 * time.Second
+
 // An outcome is how an attempt ended.
 type outcome struct {
-	state     schemas.State
-	reason    schemas.Reason
-	message   string
-	execution string
-	exitCode  *int
-	signal    string
-	result    json.RawMessage
-	again     bool // the infrastructure ended the attempt, not the job: another may follow
-	crash     bool // and it counts as a crash
-	wanted    bool // by its exit code: what the retries say of causes does not count
+	state    schemas.State
+	reason   schemas.Reason
+	message  string
+	exitCode *int
+	signal   string
+	result   json.RawMessage
+	again    bool // the infrastructure ended the attempt, not the job: another may follow
+	crash    bool // and it counts as a crash
+	wanted   bool // by its exit code: what the retries say of causes does not count
 
 	crashes int       // of the run, this attempt included
 	retryAt time.Time // state retrying: when the next attempt is due; zero: the attempt's own request asks for it too
@@ -41,9 +43,6 @@ var expired = outcome{state: schemas.Failed, reason: schemas.ReasonExpired, mess
 // event puts the outcome into e.
 func (o outcome) event(e schemas.RunEvent) schemas.RunEvent {
 	e.Reason, e.Message, e.ExitCode, e.Signal, e.Result, e.Crashes = o.reason, o.message, o.exitCode, o.signal, o.result, max(o.crashes, e.Crashes)
-	if o.execution != "" {
-		e.Execution = o.execution
-	}
 	if o.state == schemas.Retrying && !o.retryAt.IsZero() {
 		e.RetryAt = new(o.retryAt.UTC())
 	}
@@ -54,6 +53,8 @@ func (o outcome) event(e schemas.RunEvent) schemas.RunEvent {
 func (o outcome) next(r *schemas.Retries, attempt, crashes int, now time.Time) outcome {
 	o.crashes = crashes
 	switch {
+	case o.again && !o.crash && o.reason == schemas.ReasonCapacity:
+		return o.retry(now.Add(time.Duration((0.5+rand.Float64())*float64(capacityPause))), "another attempt follows")
 	case o.again && !o.crash:
 		return o.retry(now, "another attempt follows")
 	case o.crash && crashes+1 < maxCrashes:
@@ -86,25 +87,36 @@ func (o outcome) retry(at time.Time, what string) outcome {
 // endKnown tells whether err still says how the execution ended. Of any other error only that much is certain: the execution
 // may live on.
 func endKnown(err error) bool {
-	return errors.Is(err, errTimedOut) || errors.Is(err, errStopped) || errors.Is(err, errCancelled) || errors.Is(err, runners.ErrGone)
+	return errors.Is(err, errTimedOut) || errors.Is(err, errStopped) || errors.Is(err, errCancelled) || errors.Is(err, runners.ErrGone) || neverRan(err)
+}
+
+// neverRan tells whether err says that the job of an execution that was taken never ran.
+func neverRan(err error) bool {
+	return runners.ReasonOf(err, "") != "" && !errors.Is(err, runners.ErrGone)
 }
 
 // conclusion says what an execution's end means for its run. err is why it was ended, as [endKnown] has it.
 func conclusion(r runners.Result, err error) outcome {
 	switch {
 	case errors.Is(err, errTimedOut):
-		return outcome{state: schemas.Failed, reason: schemas.ReasonTimedOut, message: err.Error(), exitCode: &r.ExitCode, signal: r.Signal}
+		return outcome{state: schemas.Failed, reason: schemas.ReasonTimedOut, message: err.Error(), exitCode: exitCode(r), signal: r.Signal}
 	case errors.Is(err, errCancelled):
-		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was stopped: " + err.Error(), exitCode: &r.ExitCode, signal: r.Signal}
+		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was stopped: " + err.Error(), exitCode: exitCode(r), signal: r.Signal}
 	case errors.Is(err, errStopped):
 		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerStopped, message: "the worker was told to stop at once", again: true}
+	case err != nil && neverRan(err):
+		return startFailure(err)
 	case errors.Is(err, runners.ErrGone):
 		return crashed(runners.ReasonOf(err, schemas.ReasonWorkerLost), "the execution vanished: "+err.Error())
 	}
-	o := outcome{reason: r.Reason, message: r.Message, exitCode: &r.ExitCode, signal: r.Signal, result: r.Value}
+	o := outcome{reason: r.Reason, message: r.Message, exitCode: exitCode(r), signal: r.Signal, result: r.Value}
 	switch {
-	case r.Reason == schemas.ReasonLeaseLost || r.Reason == schemas.ReasonEngineUnreachable:
-		o.state, o.again, o.crash = schemas.Crashed, true, true
+	case r.Reason == schemas.ReasonLeaseLost || r.Reason == schemas.ReasonEngineUnreachable || r.Reason == schemas.ReasonExecutionLost ||
+		r.Reason == schemas.ReasonSpotInterrupted:
+		again := crashed(r.Reason, r.Message)
+		o.state, o.again, o.crash = again.state, again.again, again.crash
+	case r.Reason == schemas.ReasonStoppedByUser || r.Reason == schemas.ReasonEssentialExited:
+		o.state = schemas.Failed
 	case r.Reason == schemas.ReasonResultInvalid || r.Reason == schemas.ReasonResultTooLarge:
 		o.state = schemas.Failed
 	case r.ExitCode == 0 && r.Signal == "":
@@ -158,7 +170,17 @@ func startFailure(err error) outcome {
 	return crashed(runners.ReasonOf(err, schemas.ReasonStartFailed), err.Error())
 }
 
-// crashed is the outcome of an attempt that the infrastructure ended.
+// crashed is the outcome of an attempt that the infrastructure ended. One for which it had no room, or no longer, does not count: that
+// may last, and says nothing of the job.
 func crashed(reason schemas.Reason, message string) outcome {
-	return outcome{state: schemas.Crashed, reason: reason, message: message, again: true, crash: true}
+	room := reason == schemas.ReasonCapacity || reason == schemas.ReasonSpotInterrupted
+	return outcome{state: schemas.Crashed, reason: reason, message: message, again: true, crash: !room}
+}
+
+// exitCode is the job's, where it is known.
+func exitCode(r runners.Result) *int {
+	if r.NoCode {
+		return nil
+	}
+	return &r.ExitCode
 }

@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -170,25 +171,27 @@ func (w *Worker) giveBack(d delivery, left time.Duration) error {
 // find looks up the execution of the run's last attempt, and gives its output to the run's log.
 func (w *Worker) find(ctx context.Context, d *streams.Delivery, h *history) error {
 	h.logs = w.conn.Logs(d.Pool, d.Deployment, d.Run, h.attempt)
-	exec, err := w.runner.Find(ctx, executionName(d.Run, h.attempt), output{h.logs})
+	exec, err := w.runner.Find(ctx, runners.Sought{
+		Name: executionName(d.Run, h.attempt), ID: h.event.Execution, Place: h.event.Place, Output: output{h.logs},
+	})
 	if err == nil {
 		h.found = exec
 	}
 	return err
 }
 
-// place is where the runner's executions are, if not every worker of the pool finds them there.
-func (w *Worker) place() string {
+// place is where an execution of that job configuration is started now, if there is more than one place.
+func (w *Worker) place(job json.RawMessage) string {
 	if p, ok := w.runner.(runners.Placed); ok {
-		return p.Place()
+		return p.Place(job)
 	}
 	return ""
 }
 
-// elsewhere tells whether the last attempt's execution is said to be at another place than this worker's, which does not find it there.
+// elsewhere tells whether the last attempt's execution is said to be at a place where this worker does not find it.
 func (w *Worker) elsewhere(h history) bool {
-	place := w.place()
-	return place != "" && h.event.Place != "" && place != h.event.Place
+	p, ok := w.runner.(runners.Placed)
+	return ok && h.event.Place != "" && !p.Reaches(h.event.Place)
 }
 
 // elsewhereLeases is for how many ack waits a lost worker's execution is left alone by those who cannot look for it: it may go on where
@@ -257,17 +260,15 @@ func (w *Worker) resume(ctx context.Context, d delivery, h history) error {
 	}
 	c := w.newClaim(ctx, d, j, h, h.attempt)
 	defer w.disown(c)
-	c.logs, c.started = h.logs, c.claimed
+	c.logs, c.execution = h.logs, h.event.Execution
 	c.lease.renew = c.claimed // the execution has to hear at once how long it may go on
 	if h.event.Claimed != nil {
 		c.claimed = *h.event.Claimed
 	}
 	if h.event.Started != nil {
 		c.started = *h.event.Started
-	} else if e, ok := h.found.(runners.Dated); ok && e.Started().After(c.claimed) && e.Started().Before(c.started) {
-		c.started = e.Started() // its first worker was lost before it could record that
 	}
-	goesOn := c.event(w, schemas.Running)
+	goesOn := w.describe(c, h.found, stateOf(h.found))
 	if h.event.State == schemas.Cancelling {
 		goesOn.State, c.cancel.why = schemas.Cancelling, h.event.Message
 		c.cancel.ask()

@@ -15,17 +15,19 @@ import (
 // A claim is this worker's right to one attempt of a run: its pending event is the run's last.
 type claim struct {
 	delivery
-	job     job
-	attempt int
-	crashes int    // attempts before this one that the infrastructure ended
-	last    uint64 // sequence of the run's last event, which this worker wrote, or the cancel that follows it
-	state   schemas.State
-	claimed time.Time
-	started time.Time
-	image   string // of the execution, or of the attempt before
-	lease   *lease
-	logs    *streams.LogWriter
-	cancel  cancel
+	job       job
+	attempt   int
+	crashes   int    // attempts before this one that the infrastructure ended
+	last      uint64 // sequence of the run's last event, which this worker wrote, or the cancel that follows it
+	state     schemas.State
+	claimed   time.Time
+	started   time.Time
+	image     string          // of the execution, or of the attempt before
+	execution string          // the infrastructure's name of it, once that is recorded
+	details   json.RawMessage // what more the infrastructure told of it last
+	lease     *lease
+	logs      *streams.LogWriter
+	cancel    cancel
 }
 
 // run takes one delivery from request to report. Every state that a run can pass is written here. An error means that
@@ -64,27 +66,83 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 	if err != nil {
 		return w.report(ctx, c, startFailure(err))
 	}
-	return w.follow(ctx, c, exec, c.event(w, schemas.Running))
+	return w.follow(ctx, c, exec, w.describe(c, exec, stateOf(exec)))
 }
 
-// follow records that the execution runs, holds it until it ends, and reports how.
-func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, running schemas.RunEvent) error {
-	running.Execution = exec.ID()
-	if i, ok := exec.(runners.Imaged); ok {
-		c.image = i.Image()
-		running.Image = c.image
+// follow records that the execution runs, or is on its way, holds it until it ends, and reports how.
+func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, goesOn schemas.RunEvent) error {
+	if told := goesOn.State == schemas.Pending && goesOn.Reason == "" && c.execution == exec.ID(); !told {
+		if err := w.append(ctx, c, goesOn); err != nil {
+			w.abandon(c, exec, err)
+			return err
+		}
 	}
-	if err := w.append(ctx, c, running); err != nil {
-		w.abandon(c, exec, err)
-		return err
-	}
-	res, err := w.hold(ctx, c, exec) // renews the lease until the job ends
+	c.execution = exec.ID()
+	res, err := w.hold(ctx, c, exec) // running, once it does; renews the lease until the job ends
 	if err != nil && !endKnown(err) {
 		return err // say nothing, ack nothing: the run is another's, or its end is not known
 	}
 	o := conclusion(res, err).meant(c.job.exitCodes)
-	o.execution = exec.ID()
+	w.describe(c, exec, o.state)
 	return w.report(ctx, c, o) // the final state first, then the ack
+}
+
+// begins is closed when the execution's job runs; nil: it does.
+func begins(exec runners.Execution) <-chan struct{} {
+	p, ok := exec.(runners.Provisioned)
+	if !ok {
+		return nil
+	}
+	select {
+	case <-p.Begun():
+		return nil
+	default:
+		return p.Begun()
+	}
+}
+
+// stateOf is that of a run with that execution, which was not seen to end.
+func stateOf(exec runners.Execution) schemas.State {
+	if begins(exec) != nil {
+		return schemas.Pending
+	}
+	return schemas.Running
+}
+
+// describe is the run's event for state with what is known of the execution by now.
+func (w *Worker) describe(c *claim, exec runners.Execution, state schemas.State) schemas.RunEvent {
+	if i, ok := exec.(runners.Imaged); ok {
+		c.image = i.Image()
+	}
+	if d, ok := exec.(runners.Described); ok {
+		c.details = d.Details()
+	}
+	if c.started.IsZero() && begins(exec) == nil {
+		c.started = time.Now()
+		if d, ok := exec.(runners.Dated); ok && d.Started().After(c.claimed) && d.Started().Before(c.started) {
+			c.started = d.Started() // it is told of some time later
+		}
+	}
+	e := c.event(w, state)
+	e.Execution = exec.ID()
+	return e
+}
+
+// begin records that a job runs that was on its way.
+func (w *Worker) begin(ctx context.Context, c *claim, exec runners.Execution) error {
+	return w.append(ctx, c, w.describe(c, exec, schemas.Running))
+}
+
+// tell records how far the start of an execution has come. What cannot be recorded is told by the next event.
+func (w *Worker) tell(ctx context.Context, c *claim, p runners.Progress) {
+	c.details = p.Details
+	e := c.event(w, schemas.Pending)
+	e.Execution, e.Reason, e.Message = p.ID, p.Reason, p.Message
+	if err := w.append(ctx, c, e); err != nil {
+		w.Logger.Warn("progress is not recorded", "run", c.Run, "message", p.Message, "err", err)
+		return
+	}
+	c.execution = p.ID
 }
 
 // newClaim makes the claim of an attempt of a run with that history. A cancel can reach it from now on.
@@ -118,7 +176,8 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 	spec := runners.Spec{
 		Name: executionName(c.Run, c.attempt), Run: c.Run, Attempt: c.attempt, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment,
 		Worker: w.Name, Parameters: c.job.parameters, Trace: c.Trace, Job: c.job.configuration, Code: c.job.code, Entrypoint: c.job.entrypoint,
-		Image: c.image, Output: output{c.logs}, Lease: c.lease.until,
+		Image: c.image, Output: output{c.logs}, Lease: c.lease.until(), Held: c.lease.holds,
+		Tell: func(p runners.Progress) { w.tell(ctx, c, p) },
 	}
 	letGo := w.keep(ctx, c)
 	exec, err := w.runner.Start(c.cancel.starting, spec)
@@ -129,9 +188,11 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 		}
 		return nil, err
 	}
-	c.started = time.Now()
-	if l, ok := exec.(runners.Leased); ok && c.lease.until.After(spec.Lease) {
-		err = l.Lease(c.lease.until)
+	if begins(exec) == nil {
+		c.started = time.Now()
+	}
+	if l, ok := exec.(runners.Leased); ok && c.lease.until().After(spec.Lease) {
+		err = l.Lease(c.lease.until())
 	}
 	return exec, err
 }
@@ -178,7 +239,7 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 	e := schemas.RunEvent{
 		Run: c.Run, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment, State: state, Attempt: c.attempt, Worker: w.Name,
-		Crashes: c.crashes, Place: w.place(), Image: c.image, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+		Crashes: c.crashes, Place: w.place(c.job.configuration), Image: c.image, Details: c.details, Execution: c.execution, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
 	}
 	if !c.claimed.IsZero() {
 		at := c.claimed.UTC()

@@ -43,11 +43,14 @@ func (i *infrastructure) poolType() runners.Type {
 	}
 }
 
-func (r *scriptedRunner) Place() string {
+func (r *scriptedRunner) Place(json.RawMessage) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.place
 }
+
+// Reaches is the place of its own only.
+func (r *scriptedRunner) Reaches(place string) bool { return place == r.Place(nil) }
 
 // move makes the infrastructure another one's: it was put in the place of the one before, or its machine has got another name.
 func (i *infrastructure) move(place string) {
@@ -84,10 +87,10 @@ func (r *scriptedRunner) Start(ctx context.Context, spec runners.Spec) (runners.
 	return scriptedExecution{e, r}, nil
 }
 
-func (r *scriptedRunner) Find(_ context.Context, name string, _ runners.Output) (runners.Execution, error) {
+func (r *scriptedRunner) Find(_ context.Context, sought runners.Sought) (runners.Execution, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.execs[name]; e != nil {
+	if e := r.execs[sought.Name]; e != nil {
 		return scriptedExecution{e, r}, nil
 	}
 	return nil, runners.ErrGone

@@ -9,6 +9,9 @@ import (
 // ErrGone says that no execution of that name is known, or that it vanished without telling how it ended.
 var ErrGone = errors.New("execution is gone")
 
+// ErrLetGo is the cause with which Start's context ends when its worker stops and leaves what it has begun to the next one.
+var ErrLetGo = errors.New("the worker lets its executions go")
+
 // Permanent marks err as one that trying again cannot mend. reason is what the run's final state will say.
 func Permanent(reason schemas.Reason, err error) error {
 	return &caused{reason: reason, permanent: true, err: err}

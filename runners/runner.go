@@ -14,11 +14,12 @@ import (
 // A Runner starts executions on one kind of infrastructure, and finds them again.
 type Runner interface {
 	// Start returns once the infrastructure has taken the job. A name that already runs is found, not started twice.
-	// ctx bounds the starting, never the job. An error that trying again cannot mend is [Permanent].
+	// ctx bounds the starting, never the job: when it ends first, what was begun is undone, unless its cause is [ErrLetGo]. An error
+	// that trying again cannot mend is [Permanent].
 	Start(ctx context.Context, spec Spec) (Execution, error)
 
-	// Find looks up what any worker started under name, running or ended. [ErrGone]: there is nothing.
-	Find(ctx context.Context, name string, out Output) (Execution, error)
+	// Find looks up what any worker started under a name, running or ended. [ErrGone]: there is nothing.
+	Find(ctx context.Context, sought Sought) (Execution, error)
 
 	// Close gives back what the runner holds. Executions that can outlive their worker go on.
 	Close() error
@@ -31,7 +32,7 @@ type Execution interface {
 
 	// Wait returns once the job has ended and its Output has been given all lines; whoever records the end flushes them first.
 	// It may be called more than once and from several goroutines. [ErrGone]: the job is gone and nobody knows how it ended.
-	// With any other error it may live on.
+	// Any other error that has a reason ([Because], [Permanent]) says that the job never ran, and will not; without one it may live on.
 	Wait(ctx context.Context) (Result, error)
 
 	// Stop ends the job: the polite signal, then after grace the end of everything it started. It returns once the
@@ -57,11 +58,27 @@ type Dated interface {
 	Started() time.Time
 }
 
-// Placed is a Runner whose executions are at one place of several, each with its workers: a machine's own container engine. Only a
-// worker of the same place finds them.
+// Provisioned is an Execution whose job may not run yet when Start returns, or Find: its machine and image are on their way.
+type Provisioned interface {
+	// Begun is closed when the job runs, or has run; never, when the execution ends without that.
+	Begun() <-chan struct{}
+}
+
+// Described is an Execution of which more can be told than its ID.
+type Described interface {
+	// Details is a JSON object for people and programs, of the pool type's own shape, as far as it is known by now; nil: nothing is.
+	Details() json.RawMessage
+}
+
+// Placed is a Runner whose executions are at one place of several: a machine's own container engine, a cluster. It is recorded with a
+// run, for whoever looks for its execution.
 type Placed interface {
-	// Place names the place of what is started now. It becomes another one when the engine at its address is replaced.
-	Place() string
+	// Place names the place of what would be started now with that job configuration; nil: none is known. It becomes another one
+	// when the engine at its address is replaced.
+	Place(job json.RawMessage) string
+
+	// Reaches tells whether what is at that place can be found from here. Elsewhere it is left to a worker that does.
+	Reaches(place string) bool
 }
 
 // Signalled is an Execution whose polite signal can be another one than its usual.
@@ -102,6 +119,24 @@ type Spec struct {
 	Image      string          // ID of the image that the attempt before ran, or empty: this one runs the same, if it can
 	Output     Output          // receives the job's output; never nil
 	Lease      time.Time       // until when the worker's right to the run is confirmed; zero: no limit
+	Held       func() bool     // tells whether that right is confirmed at this moment, after renewals; nil: it is
+	Tell       func(Progress)  // says how far Start has come, in its own goroutine, before it returns; nil: nobody listens
+}
+
+// Progress is what there is to say of an execution that does not run yet. It becomes the run's next pending event.
+type Progress struct {
+	ID      string          // the execution's, where it has one by now
+	Reason  schemas.Reason  // why it goes on waiting (capacity_unavailable), or empty
+	Message string          // the same for people
+	Details json.RawMessage // as [Described] has them, or nil
+}
+
+// Sought is what is known of an execution that is looked for.
+type Sought struct {
+	Name   string // the execution's
+	ID     string // what the infrastructure called it, if that was recorded
+	Place  string // where it was started, as [Placed] has it, if that was recorded
+	Output Output // receives its output; never nil
 }
 
 // Output takes one execution's output and knows what of it is stored, so that each line is stored once over any number of
@@ -150,6 +185,7 @@ const MaxUnstored = 1 << 20
 // Result is how an execution ended, as the infrastructure tells it.
 type Result struct {
 	ExitCode int             // the process's own; 128+n when signal n ended it, as shells count
+	NoCode   bool            // ExitCode is not known
 	Signal   string          // the signal that ended it (SIGKILL), or empty
 	Reason   schemas.Reason  // what the infrastructure knows beyond the exit code (oom_killed, lease_lost, engine_unreachable), or empty
 	Message  string          // the infrastructure's own words, or empty
@@ -170,6 +206,12 @@ type Type struct {
 	// EndsWithLease says that an execution ends by itself when its worker's right to the run runs out (see [Leased]): once
 	// that is over, the run can be given up without asking the infrastructure.
 	EndsWithLease bool
+
+	// Push says that the server executes the pool's runs itself: no worker is started for it.
+	Push bool
+
+	// AckWait is that of a new pool which does not say; 0: [schemas.DefaultAckWait].
+	AckWait time.Duration
 
 	// OwnFiles says that a job may have its files with it, as a container has those of its image: that an entrypoint's is not
 	// where it is deployed from is not an error.
@@ -192,4 +234,21 @@ type Config struct {
 	Code   string // folder against which entrypoints and relative working directories are resolved
 
 	Logger *slog.Logger // for what concerns no single run, such as infrastructure that does not answer; nil: nobody is told
+	Lock   Lock         // nil: there are no other workers
+	Peers  Peers        // nil: there are no other workers
+}
+
+// Lock makes its caller the only one of all workers of the NATS system that has that key, until unlock is called, or for half a minute
+// after its process has died or lost NATS. It saves work that is done twice, and proves nothing: what must not happen twice is decided
+// elsewhere. key is any text. An error says only that ctx has ended.
+type Lock func(ctx context.Context, key string) (unlock func(), err error)
+
+// Peers are the workers of this pool type, over all pools of the NATS system.
+type Peers interface {
+	// Tell gives a message to all others. It returns true once one of them has said that it was meant, and false when nobody has
+	// said so for a second, or ctx has ended.
+	Tell(ctx context.Context, message []byte) bool
+
+	// Hear has each message of others given to heard, which says whether it was meant and must not block, until stop is called.
+	Hear(heard func(message []byte) bool) (stop func(), err error)
 }

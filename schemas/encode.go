@@ -49,6 +49,7 @@ func (o *object) runEvent(e RunEvent) {
 	o.time("time", e.Time)
 	o.optionalText("execution", e.Execution)
 	o.optionalText("place", e.Place)
+	o.optionalRaw("details", e.Details)
 	o.optionalText("image", e.Image)
 	o.optionalText("parent", e.Parent)
 	if len(e.Tags) > 0 {

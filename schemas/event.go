@@ -29,22 +29,23 @@ type Event[T any] struct {
 
 // RunEvent is one step of a run's life: schemas/run-event.schema.json.
 type RunEvent struct {
-	Run        string    `json:"run"`
-	Pool       string    `json:"pool"`
-	Queue      string    `json:"queue"`
-	Deployment string    `json:"deployment"`
-	State      State     `json:"state"`
-	Reason     Reason    `json:"reason,omitempty"`
-	Message    string    `json:"message,omitempty"` // a sentence for people
-	Attempt    int       `json:"attempt"`           // from 1; 0 when no attempt was made
-	Crashes    int       `json:"crashes,omitempty"` // attempts so far that the infrastructure ended
-	Worker     string    `json:"worker,omitempty"`
-	Time       time.Time `json:"time"`
-	Execution  string    `json:"execution,omitempty"` // PID, container ID, ARN, Job name
-	Place      string    `json:"place,omitempty"`     // where the execution is, if only workers of the same place find it: an engine, in words that tell it from all others
-	Image      string    `json:"image,omitempty"`     // ID of the image that the execution runs, where it is a container
-	Parent     string    `json:"parent,omitempty"`    // run that this one repeats
-	Tags       []string  `json:"tags,omitempty"`
+	Run        string          `json:"run"`
+	Pool       string          `json:"pool"`
+	Queue      string          `json:"queue"`
+	Deployment string          `json:"deployment"`
+	State      State           `json:"state"`
+	Reason     Reason          `json:"reason,omitempty"`
+	Message    string          `json:"message,omitempty"` // a sentence for people
+	Attempt    int             `json:"attempt"`           // from 1; 0 when no attempt was made
+	Crashes    int             `json:"crashes,omitempty"` // attempts so far that the infrastructure ended
+	Worker     string          `json:"worker,omitempty"`
+	Time       time.Time       `json:"time"`
+	Execution  string          `json:"execution,omitempty"` // PID, container ID, ARN, Job name
+	Place      string          `json:"place,omitempty"`     // where the execution is: an engine, in words that tell it from all others, or a cluster
+	Details    json.RawMessage `json:"details,omitempty"`   // what more its infrastructure tells of the execution: a JSON object of the pool type's own shape
+	Image      string          `json:"image,omitempty"`     // ID of the image that the execution runs, where it is a container
+	Parent     string          `json:"parent,omitempty"`    // run that this one repeats
+	Tags       []string        `json:"tags,omitempty"`
 
 	Previous    uint64          `json:"previous"`                  // sequence in the log of the event that this one follows; 0: it is the run's first
 	Requested   time.Time       `json:"requested"`                 // when the run was requested: when its first message was stored in the pool's stream

@@ -55,10 +55,10 @@ func (r *Retries) UnmarshalJSON(b []byte) error {
 // causePattern is what a cause may be: the reasons that can end an attempt after which there may be another, an exit code, a
 // signal.
 const (
-	causePattern = `^(exit_code|signal|timed_out|oom_killed|start_failed|start_timed_out|image_not_found|image_pull_failed|engine_unreachable|` +
+	causePattern = `^(exit_code|signal|timed_out|oom_killed|start_failed|start_timed_out|image_not_found|image_pull_failed|capacity_unavailable|spot_interrupted|essential_container_exited|stopped_by_user|execution_lost|engine_unreachable|` +
 		`result_too_large|result_invalid|worker_lost|lease_lost|worker_stopped|exit:([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])|signal:SIG[A-Z0-9+]{2,8})$`
 	causeHint = "exit:<code from 1 to 255>, signal:<NAME>, or one of exit_code, signal, timed_out, oom_killed, start_failed, " +
-		"start_timed_out, image_not_found, image_pull_failed, engine_unreachable, result_too_large, result_invalid, worker_lost, lease_lost, worker_stopped"
+		"start_timed_out, image_not_found, image_pull_failed, capacity_unavailable, spot_interrupted, essential_container_exited, stopped_by_user, execution_lost, engine_unreachable, result_too_large, result_invalid, worker_lost, lease_lost, worker_stopped"
 )
 
 var causeForm = regexp.MustCompile(causePattern)

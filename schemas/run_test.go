@@ -71,7 +71,7 @@ func TestParseRunRequest_saysWhatIsWrong(t *testing.T) {
 		`{"retries":-1}`:               `retries: got -1, want at least 0`,
 		`{"retries":{"backoff":1}}`:    `retries: the field "max" is missing`,
 		`{"retries":{"max":1,"retry_on":["x"]}}`: `retries.retry_on[0]: got "x", want exit:<code from 1 to 255>, signal:<NAME>, or one of exit_code, signal, ` +
-			`timed_out, oom_killed, start_failed, start_timed_out, image_not_found, image_pull_failed, engine_unreachable, result_too_large, result_invalid, worker_lost, lease_lost, worker_stopped`,
+			`timed_out, oom_killed, start_failed, start_timed_out, image_not_found, image_pull_failed, capacity_unavailable, spot_interrupted, essential_container_exited, stopped_by_user, execution_lost, engine_unreachable, result_too_large, result_invalid, worker_lost, lease_lost, worker_stopped`,
 		`{"expires_at":"tomorrow"}`:             `expires_at: got "tomorrow", want a time such as 2026-01-31T15:04:05Z`,
 		`{"expires_at":1767225600}`:             `expires_at: got a number, want text`,
 		`{"expires_at":"2026-02-30T00:00:00Z"}`: `expires_at: got "2026-02-30T00:00:00Z", want a time such as 2026-01-31T15:04:05Z`,

@@ -54,28 +54,34 @@ type Reason string
 // The reasons. docs/reasons.md says for each what it means and what to do.
 const (
 	ReasonNone              Reason = ""
-	ReasonExitCode          Reason = "exit_code"          // the job ended with an exit code other than 0
-	ReasonSignal            Reason = "signal"             // a signal ended the job, and Weir did not send it
-	ReasonTimedOut          Reason = "timed_out"          // the run took longer than its timeout
-	ReasonExpired           Reason = "expired"            // the run was not started before its expires_at
-	ReasonRejected          Reason = "rejected"           // the request was not valid; it is in the dead letters
-	ReasonStartFailed       Reason = "start_failed"       // the infrastructure could not start the job
-	ReasonStartTimedOut     Reason = "start_timed_out"    // the job was not running within its start_timeout
-	ReasonImageNotFound     Reason = "image_not_found"    // there is no such image, or it is not on the engine and may not be pulled
-	ReasonImagePullFailed   Reason = "image_pull_failed"  // the image could not be pulled
-	ReasonEngineUnreachable Reason = "engine_unreachable" // the container engine was away too long, or ended the job as it stopped
-	ReasonResultTooLarge    Reason = "result_too_large"   // the job's result is over the limit
-	ReasonResultInvalid     Reason = "result_invalid"     // the job's result is not JSON
-	ReasonOOMKilled         Reason = "oom_killed"         // the job used more memory than it was given
-	ReasonWorkerLost        Reason = "worker_lost"        // the worker's lease ran out and its execution is gone
-	ReasonLeaseLost         Reason = "lease_lost"         // the job was ended because its worker's lease was not confirmed in time
-	ReasonCancelRequest     Reason = "cancel_requested"   // somebody asked for the cancel
-	ReasonWorkerStopped     Reason = "worker_stopped"     // the worker was told to stop at once
-	ReasonHeld              Reason = "held"               // nothing changed: a long run's state is recorded again
+	ReasonExitCode          Reason = "exit_code"                  // the job ended with an exit code other than 0
+	ReasonSignal            Reason = "signal"                     // a signal ended the job, and Weir did not send it
+	ReasonTimedOut          Reason = "timed_out"                  // the run took longer than its timeout
+	ReasonExpired           Reason = "expired"                    // the run was not started before its expires_at
+	ReasonRejected          Reason = "rejected"                   // the request was not valid; it is in the dead letters
+	ReasonStartFailed       Reason = "start_failed"               // the infrastructure could not start the job
+	ReasonStartTimedOut     Reason = "start_timed_out"            // the job was not running within its start_timeout
+	ReasonImageNotFound     Reason = "image_not_found"            // there is no such image, or it is not on the engine and may not be pulled
+	ReasonImagePullFailed   Reason = "image_pull_failed"          // the image could not be pulled
+	ReasonCapacity          Reason = "capacity_unavailable"       // the infrastructure has no room for the job now
+	ReasonSpotInterrupted   Reason = "spot_interrupted"           // the infrastructure took back the capacity that the job ran on
+	ReasonEssentialExited   Reason = "essential_container_exited" // another container of the job ended, and the job with it
+	ReasonStoppedByUser     Reason = "stopped_by_user"            // somebody stopped the execution past Weir
+	ReasonExecutionLost     Reason = "execution_lost"             // the infrastructure does not know any more how the execution ended, or took it away
+	ReasonEngineUnreachable Reason = "engine_unreachable"         // the container engine was away too long, or ended the job as it stopped
+	ReasonResultTooLarge    Reason = "result_too_large"           // the job's result is over the limit
+	ReasonResultInvalid     Reason = "result_invalid"             // the job's result is not JSON
+	ReasonOOMKilled         Reason = "oom_killed"                 // the job used more memory than it was given
+	ReasonWorkerLost        Reason = "worker_lost"                // the worker's lease ran out and its execution is gone
+	ReasonLeaseLost         Reason = "lease_lost"                 // the job was ended because its worker's lease was not confirmed in time
+	ReasonCancelRequest     Reason = "cancel_requested"           // somebody asked for the cancel
+	ReasonWorkerStopped     Reason = "worker_stopped"             // the worker was told to stop at once
+	ReasonHeld              Reason = "held"                       // nothing changed: a long run's state is recorded again
 )
 
 // Reasons lists every reason.
 var Reasons = []Reason{
 	ReasonExitCode, ReasonSignal, ReasonTimedOut, ReasonExpired, ReasonRejected, ReasonStartFailed, ReasonStartTimedOut, ReasonImageNotFound,
-	ReasonImagePullFailed, ReasonEngineUnreachable, ReasonResultTooLarge, ReasonResultInvalid, ReasonOOMKilled, ReasonWorkerLost, ReasonLeaseLost, ReasonCancelRequest, ReasonWorkerStopped, ReasonHeld,
+	ReasonImagePullFailed, ReasonCapacity, ReasonSpotInterrupted, ReasonEssentialExited, ReasonStoppedByUser, ReasonExecutionLost,
+	ReasonEngineUnreachable, ReasonResultTooLarge, ReasonResultInvalid, ReasonOOMKilled, ReasonWorkerLost, ReasonLeaseLost, ReasonCancelRequest, ReasonWorkerStopped, ReasonHeld,
 }

@@ -14,6 +14,7 @@ package docker
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -103,11 +104,14 @@ func newRunner(ctx context.Context, e *engine, config runners.Config) (*runner, 
 }
 
 // Place implements [runners.Placed].
-func (r *runner) Place() string {
+func (r *runner) Place(json.RawMessage) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.place
 }
+
+// Reaches implements [runners.Placed].
+func (r *runner) Reaches(place string) bool { return place == r.Place(nil) }
 
 // move notes that the engine went away: what comes back under its address may be another one.
 func (r *runner) move() {

@@ -100,7 +100,7 @@ func TestPlace_isTheEnginesWhicheverWorkerAsks(t *testing.T) {
 	var places []string
 	for _, host := range []string{shared.host(), shared.host(), engine.host()} {
 		r := openOn(t, t.TempDir(), host)
-		places = append(places, r.Place())
+		places = append(places, r.Place(nil))
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -126,8 +126,8 @@ func TestPlace_isThatOfTheEngineThatAnswersNow(t *testing.T) {
 	link(engine)
 	r := openOn(t, t.TempDir(), "unix://"+socket)
 	defer r.Close()
-	if r.Place() == other.Place() {
-		t.Fatalf("two engines are at one place, %q", r.Place())
+	if r.Place(nil) == other.Place(nil) {
+		t.Fatalf("two engines are at one place, %q", r.Place(nil))
 	}
 	link(shared)
 	engine.run(t, "stop")
@@ -135,8 +135,8 @@ func TestPlace_isThatOfTheEngineThatAnswersNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Place() != other.Place() {
-		t.Errorf("got place %q of a container that is at %q", r.Place(), other.Place())
+	if r.Place(nil) != other.Place(nil) {
+		t.Errorf("got place %q of a container that is at %q", r.Place(nil), other.Place(nil))
 	}
 	if _, err := waitFor(t, e); err != nil {
 		t.Error(err)

@@ -29,7 +29,8 @@ func started(c *container.InspectResponse) bool {
 // start, which may be on its way from a worker that stood still, fails; and where there is none, a tombstone takes its name, so
 // that its making fails. Both are the engine's own decision, which comes before or after the other worker's request: before, and
 // that fails; after, and a started container is found here, since an engine does not remove one that runs unless it is forced to.
-func (r *runner) Find(ctx context.Context, name string, out runners.Output) (runners.Execution, error) {
+func (r *runner) Find(ctx context.Context, sought runners.Sought) (runners.Execution, error) {
+	name, out := sought.Name, sought.Output
 	if e := r.holds(name); e != nil {
 		return e, nil
 	}

@@ -127,7 +127,7 @@ func TestFind_leavesNoStartOnItsWay(t *testing.T) {
 				started <- err
 			}()
 			<-p.held
-			e, err := second.Find(patient(t), "run.1", runnertest.NewRecorder())
+			e, err := second.Find(patient(t), runners.Sought{Name: "run.1", Output: runnertest.NewRecorder()})
 			if found := err == nil; found != tc.found {
 				t.Errorf("find: %v, want found %v", err, tc.found)
 			}
@@ -158,7 +158,7 @@ func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
 	dir := t.TempDir()
 	for name, look := range map[string]func(r *runner, name string, job json.RawMessage) (runners.Execution, error){
 		"find": func(r *runner, name string, _ json.RawMessage) (runners.Execution, error) {
-			return r.Find(patient(t), name, runnertest.NewRecorder())
+			return r.Find(patient(t), runners.Sought{Name: name, Output: runnertest.NewRecorder()})
 		},
 		"start": func(r *runner, name string, job json.RawMessage) (runners.Execution, error) {
 			return r.Start(patient(t), spec(name, job, nil))

@@ -139,7 +139,7 @@ func TestOthers_areLeftAlone(t *testing.T) {
 	if list, err := r.List(patient(t)); err != nil || len(list) > 0 {
 		t.Errorf("list: got %q, %v, want nothing", list, err)
 	}
-	if _, err := r.Find(patient(t), "taken.1", runnertest.NewRecorder()); err == nil || errors.Is(err, runners.ErrGone) {
+	if _, err := r.Find(patient(t), runners.Sought{Name: "taken.1", Output: runnertest.NewRecorder()}); err == nil || errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want an error that says whose the name is", err)
 	}
 	_, err = r.Start(patient(t), spec("taken.1", shell(t, "true", nil), nil))
@@ -181,7 +181,7 @@ func TestLabels_ofAnImageMeanNothing(t *testing.T) {
 		t.Errorf("list: got %q, %v, want the job's and no other", list, err)
 	}
 	out := runnertest.NewRecorder()
-	e, err := second.Find(patient(t), "run.1", out)
+	e, err := second.Find(patient(t), runners.Sought{Name: "run.1", Output: out})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestFind_waitsForARemoval(t *testing.T) {
 	why := errors.New("nobody waits any more")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*firstWait, why)
 	defer cancel()
-	_, err := r.Find(ctx, "run.1", runnertest.NewRecorder())
+	_, err := r.Find(ctx, runners.Sought{Name: "run.1", Output: runnertest.NewRecorder()})
 	if n := asked.Load(); !errors.Is(err, why) && !errors.Is(err, context.DeadlineExceeded) || n == 0 || n > 5 {
 		t.Errorf("got %v after %d questions, want 1 to 5 of them until the time was over", err, n)
 	}

@@ -121,7 +121,7 @@ func TestFind_jobEndedWhileNobodyListened(t *testing.T) {
 	r = openOn(t, dir, engine.host())
 	defer r.Close()
 	for code, want := range jobs {
-		e, err := r.Find(patient(t), name(code), runnertest.NewRecorder())
+		e, err := r.Find(patient(t), runners.Sought{Name: name(code), Output: runnertest.NewRecorder()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestEngine_isGivenUp(t *testing.T) {
 	if _, permanent := runners.IsPermanent(err); permanent || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
 		t.Errorf("start = %v, want engine_unreachable, and another try", err)
 	}
-	_, err = r.Find(patient(t), "run.3", runnertest.NewRecorder())
+	_, err = r.Find(patient(t), runners.Sought{Name: "run.3", Output: runnertest.NewRecorder()})
 	if !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want ErrGone", err)
 	}

@@ -101,12 +101,12 @@ func (r *runner) Start(ctx context.Context, spec runners.Spec) (runners.Executio
 
 // Find implements [runners.Runner]. An execution that this runner holds already is returned as it is: its output goes on to
 // where it went.
-func (r *runner) Find(ctx context.Context, name string, out runners.Output) (runners.Execution, error) {
+func (r *runner) Find(ctx context.Context, sought runners.Sought) (runners.Execution, error) {
 	k, err := r.connect(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("find %s: %w", name, err)
+		return nil, fmt.Errorf("find %s: %w", sought.Name, err)
 	}
-	return k.find(ctx, name, out)
+	return k.find(ctx, sought.Name, sought.Output)
 }
 
 // Forget implements [runners.Forgetter].

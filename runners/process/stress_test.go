@@ -40,7 +40,7 @@ func TestWorker_replacedOftenGetsEachLineOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		r = open(t, dir, "")
-		if e, err = r.Find(patient(t), "job", out); err != nil {
+		if e, err = r.Find(patient(t), runners.Sought{Name: "job", Output: out}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -92,7 +92,7 @@ func TestWorker_killedFindsItsJobRunning(t *testing.T) {
 	worker.Wait()
 
 	out := runnertest.NewRecorder()
-	e, err := open(t, dir, "").Find(patient(t), "job", out)
+	e, err := open(t, dir, "").Find(patient(t), runners.Sought{Name: "job", Output: out})
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -122,7 +122,7 @@ func TestWorker_frozenLosesItsJobWhenTheLeaseEnds(t *testing.T) {
 	}
 	worker.Process.Signal(syscall.SIGSTOP)
 	awaitEnd(t, pid)
-	e, err := open(t, dir, "").Find(patient(t), "job", nowhere{})
+	e, err := open(t, dir, "").Find(patient(t), runners.Sought{Name: "job", Output: nowhere{}})
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -148,7 +148,7 @@ func TestSupervisor_killedTakesItsJobsAlong(t *testing.T) {
 	if got := running(t, word); len(got) > 0 {
 		t.Errorf("processes %v of the job are running though it is gone", got)
 	}
-	if _, err := r.Find(patient(t), "job", nowhere{}); !errors.Is(err, runners.ErrGone) {
+	if _, err := r.Find(patient(t), runners.Sought{Name: "job", Output: nowhere{}}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want ErrGone", err)
 	}
 	if res := run(t, r, spec("next", shell("exit 4"), nowhere{})); res.ExitCode != 4 {
@@ -182,7 +182,7 @@ func TestSupervisor_killedWithItsWorkerLeavesNothing(t *testing.T) {
 			t.Fatalf("processes %v of the job outlive it, its supervisor and its worker", left)
 		}
 	}
-	if _, err := open(t, dir, "").Find(patient(t), "job", nowhere{}); !errors.Is(err, runners.ErrGone) {
+	if _, err := open(t, dir, "").Find(patient(t), runners.Sought{Name: "job", Output: nowhere{}}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want ErrGone", err)
 	}
 }
@@ -199,7 +199,7 @@ func TestSupervisor_restartKeepsHowJobsEnded(t *testing.T) {
 			r.(runners.Forgetter).Forget(s.Name)
 		}
 	}
-	if _, err := r.Find(patient(t), "never", nowhere{}); !errors.Is(err, runners.ErrGone) { // what was sent before is served
+	if _, err := r.Find(patient(t), runners.Sought{Name: "never", Output: nowhere{}}); !errors.Is(err, runners.ErrGone) { // what was sent before is served
 		t.Fatal(err)
 	}
 	pid := supervisorOf(t, r)
@@ -207,7 +207,7 @@ func TestSupervisor_restartKeepsHowJobsEnded(t *testing.T) {
 	awaitEnd(t, pid)
 	again := open(t, dir, "")
 	for i := range n {
-		e, err := again.Find(patient(t), fmt.Sprint("job-", i), nowhere{})
+		e, err := again.Find(patient(t), runners.Sought{Name: fmt.Sprint("job-", i), Output: nowhere{}})
 		if i%3 == 0 {
 			if !errors.Is(err, runners.ErrGone) {
 				t.Errorf("find forgotten job %d = %v, want ErrGone", i, err)
@@ -237,7 +237,7 @@ func TestSupervisor_restartKeepsOutputNobodyTook(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Await(t, 1)
-	if _, err := r.Find(patient(t), "never", nowhere{}); !errors.Is(err, runners.ErrGone) {
+	if _, err := r.Find(patient(t), runners.Sought{Name: "never", Output: nowhere{}}); !errors.Is(err, runners.ErrGone) {
 		t.Fatal(err)
 	}
 	pid := supervisorOf(t, r)
@@ -249,7 +249,7 @@ func TestSupervisor_restartKeepsOutputNobodyTook(t *testing.T) {
 	syscall.Kill(pid, syscall.SIGKILL)
 	awaitEnd(t, pid)
 	rest := runnertest.NewRecorder()
-	e, err := open(t, dir, "").Find(patient(t), "job", rest)
+	e, err := open(t, dir, "").Find(patient(t), runners.Sought{Name: "job", Output: rest})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestClose_leavesJobsRunning(t *testing.T) {
 	}
 	out.Await(t, 1)
 	r.Close()
-	second, err := open(t, dir, "").Find(patient(t), "job", nowhere{})
+	second, err := open(t, dir, "").Find(patient(t), runners.Sought{Name: "job", Output: nowhere{}})
 	if err != nil || second.ID() != first.ID() {
 		t.Fatalf("find after close = %v, want the same execution", err)
 	}
@@ -306,7 +306,7 @@ func TestWorker_successorTakesOverWhatItAsksFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	taken, err := open(t, dir, "").Find(patient(t), "goes", nowhere{})
+	taken, err := open(t, dir, "").Find(patient(t), runners.Sought{Name: "goes", Output: nowhere{}})
 	if err != nil || taken.ID() != goes.ID() {
 		t.Fatalf("find = %v, want the same execution", err)
 	}

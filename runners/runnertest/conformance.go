@@ -166,7 +166,7 @@ func badProgram(t *testing.T, b *bench) {
 	if reason, ok := runners.IsPermanent(err); !ok {
 		t.Errorf("start = %v (reason %q), want a permanent error", err, reason)
 	}
-	if _, err := b.runner.Find(patient(t), b.name, NewRecorder()); !errors.Is(err, runners.ErrGone) {
+	if _, err := b.runner.Find(patient(t), runners.Sought{Name: b.name, Output: NewRecorder()}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find after a failed start = %v, want ErrGone", err)
 	}
 }
@@ -188,7 +188,7 @@ eval "echo $v=\$$v"; done; env | grep -c '^NATS_'`, map[string]string{"OWN": "a 
 }
 
 func findUnknown(t *testing.T, b *bench) {
-	if _, err := b.runner.Find(patient(t), "never-started", NewRecorder()); !errors.Is(err, runners.ErrGone) {
+	if _, err := b.runner.Find(patient(t), runners.Sought{Name: "never-started", Output: NewRecorder()}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want ErrGone", err)
 	}
 }
@@ -209,7 +209,7 @@ func findAfterDeath(t *testing.T, b *bench) {
 	out.Await(t, 1)
 	b.settle(t)
 	b.die(t)
-	second, err := b.runner.Find(patient(t), b.name, out)
+	second, err := b.runner.Find(patient(t), runners.Sought{Name: b.name, Output: out})
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -228,7 +228,7 @@ func findAfterDeath(t *testing.T, b *bench) {
 func findEnded(t *testing.T, b *bench) {
 	b.run(t, "exit 5")
 	b.die(t)
-	e, err := b.runner.Find(patient(t), b.name, NewRecorder())
+	e, err := b.runner.Find(patient(t), runners.Sought{Name: b.name, Output: NewRecorder()})
 	if err != nil {
 		t.Fatalf("find an ended execution: %v", err)
 	}
@@ -240,7 +240,7 @@ func findEnded(t *testing.T, b *bench) {
 		return
 	}
 	f.Forget(b.name)
-	if _, err := b.runner.Find(patient(t), b.name, NewRecorder()); !errors.Is(err, runners.ErrGone) {
+	if _, err := b.runner.Find(patient(t), runners.Sought{Name: b.name, Output: NewRecorder()}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find after forget = %v, want ErrGone", err)
 	}
 }

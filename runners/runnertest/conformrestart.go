@@ -107,7 +107,7 @@ func outputOnce(t *testing.T, b *bench) {
 			out = stored.worker(lines)
 		}
 		var err error
-		if e, err = b.runner.Find(patient(t), b.name, out); err != nil {
+		if e, err = b.runner.Find(patient(t), runners.Sought{Name: b.name, Output: out}); err != nil {
 			t.Fatalf("find by worker %d: %v", n+2, err)
 		}
 	}

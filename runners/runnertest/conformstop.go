@@ -48,7 +48,7 @@ func (b *bench) drain(t *testing.T) {
 func (b *bench) settle(t *testing.T) {
 	t.Helper()
 	for range 2 {
-		_, _ = b.runner.Find(patient(t), "never-started", NewRecorder())
+		_, _ = b.runner.Find(patient(t), runners.Sought{Name: "never-started", Output: NewRecorder()})
 	}
 }
 

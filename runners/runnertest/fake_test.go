@@ -40,12 +40,12 @@ func TestFake_runsUntilReleased(t *testing.T) {
 		if err != nil || res.ExitCode != 3 || res.Ended.Sub(res.Started) != time.Hour {
 			t.Errorf("wait = %+v, %v, want exit code 3 after an hour", res, err)
 		}
-		again, err := f.Open().Find(t.Context(), "a", NewRecorder())
+		again, err := f.Open().Find(t.Context(), runners.Sought{Name: "a", Output: NewRecorder()})
 		if err != nil || again != first {
 			t.Errorf("find by another worker = %v, %v, want the first", again, err)
 		}
 		f.Open().(runners.Forgetter).Forget("a")
-		if _, err := f.Open().Find(t.Context(), "a", NewRecorder()); !errors.Is(err, runners.ErrGone) {
+		if _, err := f.Open().Find(t.Context(), runners.Sought{Name: "a", Output: NewRecorder()}); !errors.Is(err, runners.ErrGone) {
 			t.Errorf("find after forget = %v, want ErrGone", err)
 		}
 	})

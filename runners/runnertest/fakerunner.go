@@ -65,13 +65,13 @@ func (r fakeRunner) Start(ctx context.Context, spec runners.Spec) (runners.Execu
 }
 
 // Find implements [runners.Runner].
-func (r fakeRunner) Find(_ context.Context, name string, _ runners.Output) (runners.Execution, error) {
+func (r fakeRunner) Find(_ context.Context, sought runners.Sought) (runners.Execution, error) {
 	r.fake.mu.Lock()
 	defer r.fake.mu.Unlock()
-	if j := r.fake.jobs[name]; j != nil {
+	if j := r.fake.jobs[sought.Name]; j != nil {
 		return j, nil
 	}
-	return nil, fmt.Errorf("find %s: %w", name, runners.ErrGone)
+	return nil, fmt.Errorf("find %s: %w", sought.Name, runners.ErrGone)
 }
 
 // List implements [runners.Lister].
