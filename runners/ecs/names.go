@@ -1,0 +1,49 @@
+package ecs
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// Tags of a task. A task is this system's and pool's by them; without this system's it is never touched, whatever else it looks like.
+const (
+	tagPrefix     = "run.weir."
+	tagSystem     = tagPrefix + "system"     // identity of the NATS system
+	tagPool       = tagPrefix + "pool"       // the work pool
+	tagExecution  = tagPrefix + "execution"  // the execution's name: run and attempt
+	tagRun        = tagPrefix + "run"        // for people
+	tagAttempt    = tagPrefix + "attempt"    // for people
+	tagDeployment = tagPrefix + "deployment" // for people, and for who pays
+	tagQueue      = tagPrefix + "queue"      // for people
+	tagWorker     = tagPrefix + "worker"     // for people: who started it; another may hold it by now
+
+	// What the one who finds the task has to know of its job, which he is not told.
+	tagContainer    = tagPrefix + "container"     // the container that is the job; its exit code is the run's
+	tagSilent       = tagPrefix + "silent"        // "true": the output is not stored
+	tagDeregister   = tagPrefix + "deregister"    // "true": the task definition is deregistered once the end is recorded
+	tagStartTimeout = tagPrefix + "start-timeout" // seconds from the task's creation until it has to run; absent: no limit
+	tagPoll         = tagPrefix + "poll"          // seconds between two looks at it at most; absent: as [interval] has it
+)
+
+// startedBy is by what ECS finds an execution's tasks: it is searched for by the whole of it. Its first part tells a pool's tasks from
+// all others without a look at their tags. 36 characters, as many as ECS once took.
+func startedBy(system, pool, name string) string {
+	return startedByPool(system, pool) + digest(system, pool, name)[:22]
+}
+
+// startedByPool is what startedBy begins with, for every execution of that pool.
+func startedByPool(system, pool string) string { return "weir-" + digest(system, pool)[:8] + "-" }
+
+// clientToken is the key by which ECS starts a task once: one system, pool, execution and try have one. try counts from 1, and becomes
+// another number only when ECS has said that the one before started nothing.
+func clientToken(system, pool, name string, try int) string {
+	return digest(system, pool, name, strconv.Itoa(try))
+}
+
+// digest is SHA-256 over parts, none of which holds a zero byte, in hex: 64 characters.
+func digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
