@@ -18,6 +18,7 @@ const (
 	tagDeployment = tagPrefix + "deployment" // for people, and for who pays
 	tagQueue      = tagPrefix + "queue"      // for people
 	tagWorker     = tagPrefix + "worker"     // for people: who started it; another may hold it by now
+	tagName       = tagPrefix + "name"       // for people: the job variable name
 
 	// What the one who finds the task has to know of its job, which he is not told.
 	tagContainer    = tagPrefix + "container"     // the container that is the job; its exit code is the run's
