@@ -87,7 +87,8 @@ func isReference(v any) bool {
 	}
 	_, env := o["from_env"].(string)
 	_, file := o["from_file"].(string)
-	return env || file
+	_, aws := o["from_aws"].(string)
+	return env || file || aws
 }
 
 // decode reads one JSON value. Numbers stay as they are written.

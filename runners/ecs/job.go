@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,14 +26,16 @@ var template []byte
 // ephemeral_storage, python, user, working_dir and start_timeout. A pool's base job template may give a whole task definition and a whole
 // RunTask request in ECS's own shape, as Prefect's does; what a variable says wins over both.
 type Job struct {
-	Image      string             `json:"image"`       // name, name with tag or digest
-	Command    schemas.Command    `json:"command"`     // the program and its arguments; empty: the run's entrypoint, or the image's own command
-	Python     string             `json:"python"`      // interpreter for entrypoints; empty: python3
-	Env        env                `json:"env"`         // over the image's own and the definition's
-	WorkingDir string             `json:"working_dir"` // in the container; empty: the image's
-	User       string             `json:"user"`        // name or UID, with group or without; empty: the image's
-	Labels     map[string]*string `json:"labels"`      // tags of the task
-	Name       string             `json:"name"`        // for people, in a tag: tasks are named by AWS
+	Image       string             `json:"image"`        // name, name with tag or digest
+	Command     schemas.Command    `json:"command"`      // the program and its arguments; empty: the run's entrypoint, or the image's own command
+	Python      string             `json:"python"`       // interpreter for entrypoints; empty: python3
+	Env         env                `json:"env"`          // over the image's own and the definition's
+	WorkingDir  string             `json:"working_dir"`  // in the container; empty: the image's
+	User        string             `json:"user"`         // name or UID, with group or without; empty: the image's
+	Labels      map[string]*string `json:"labels"`       // tags of the task
+	Name        string             `json:"name"`         // for people, in a tag: tasks are named by AWS
+	Init        bool               `json:"init"`         // a small init is the container's first process and passes signals on
+	StopTimeout runners.Amount     `json:"stop_timeout"` // seconds from the polite signal to the kill; 0: ECS's 30
 
 	CPU              runners.Amount `json:"cpu"`               // 1024 = 1 vCPU; 0: see [Job.resources]
 	Memory           runners.Amount `json:"memory"`            // MiB; 0: see [Job.resources]
@@ -145,13 +148,34 @@ func (j *Job) settle() error {
 		}
 		for text, amount := range map[*string]*runners.Amount{o.Cpu: &j.CPU, o.Memory: &j.Memory} {
 			if *amount == 0 && text != nil {
-				if err := amount.UnmarshalJSON([]byte(*text)); err != nil {
+				if err := amountOf(*text, amount); err != nil {
 					return fmt.Errorf("task_run_request: %w", err)
 				}
 			}
 		}
 	}
+	for text, amount := range map[*string]*runners.Amount{def.Cpu: &j.CPU, def.Memory: &j.Memory} {
+		if *amount == 0 && text != nil {
+			if err := amountOf(*text, amount); err != nil {
+				return fmt.Errorf("task_definition: %w", err)
+			}
+		}
+	}
 	return j.settleContainer()
+}
+
+// amountOf reads the cpu or memory of a task in the forms that ECS takes: 1024, 1 vCPU, 2 GB.
+func amountOf(text string, into *runners.Amount) error {
+	number, unit, _ := strings.Cut(strings.TrimSpace(text), " ")
+	if unit = strings.ToLower(strings.TrimSpace(unit)); unit != "vcpu" && unit != "gb" {
+		return into.UnmarshalJSON([]byte(text))
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(n > 0 && n < 1000) {
+		return fmt.Errorf("cpu or memory is %q, want a number, or one with vCPU or GB behind it", clip(text))
+	}
+	*into = runners.Amount(n * 1024)
+	return nil
 }
 
 // settleContainer finds the job's container in the definition, and what is said of it.
@@ -231,18 +255,32 @@ func (j *Job) checkProgram() error {
 			return fmt.Errorf("%s holds a zero byte, which no command line can", what)
 		}
 	}
+	if most := j.maxStop(); j.StopTimeout > most {
+		return fmt.Errorf("stop_timeout is %d, want %d or less", j.StopTimeout, most)
+	}
 	if j.TaskDefinition == "" {
 		return nil
 	}
+	if len(j.Env.secrets()) > 0 {
+		return errors.New(`env names a secret by {"from_aws"}, which only a task definition can have: task_definition_arn names one that is used as it is, so put the secret there`)
+	}
 	for what, set := range map[string]bool{
 		"image": j.Image != "", "working_dir": j.WorkingDir != "", "user": j.User != "", "platform": j.Platform != "", "family": j.Family != "",
-		"configure_cloudwatch_logs": j.ConfigureLogs,
+		"configure_cloudwatch_logs": j.ConfigureLogs, "init": j.Init, "stop_timeout": j.StopTimeout != 0, "ephemeral_storage": j.EphemeralStorage != 0,
 	} {
 		if set && !j.Definition.given() {
 			return fmt.Errorf("%s cannot be changed where task_definition_arn names a task definition that is used as it is: leave one of the two out", what)
 		}
 	}
 	return nil
+}
+
+// maxStop is the longest time from the polite signal to the kill, in seconds.
+func (j *Job) maxStop() runners.Amount {
+	if j.fargate() {
+		return 120
+	}
+	return 24 * 60 * 60
 }
 
 func (j *Job) checkRoles() error {

@@ -3,8 +3,14 @@ package ecs
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/weir-run/weir/runners"
 )
 
 // Tags of a task. A task is this system's and pool's by them; without this system's it is never touched, whatever else it looks like.
@@ -25,6 +31,7 @@ const (
 	tagSilent       = tagPrefix + "silent"        // "true": the output is not stored
 	tagDeregister   = tagPrefix + "deregister"    // "true": the task definition is deregistered once the end is recorded
 	tagStartTimeout = tagPrefix + "start-timeout" // seconds from the task's creation until it has to run; absent: no limit
+	tagContent      = tagPrefix + "content"       // of a task definition: what it says, in a hash
 	tagPoll         = tagPrefix + "poll"          // seconds between two looks at it at most; absent: as [interval] has it
 )
 
@@ -47,4 +54,43 @@ func clientToken(system, pool, name string, try int) string {
 func digest(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:])
+}
+
+// taskTags are those of a run's task, whichever worker starts it but for its name. Weir's win over the job's own.
+func taskTags(system string, s *runners.Spec, j *Job) []types.Tag {
+	tags := map[string]string{}
+	for _, t := range j.Request.input.Tags {
+		tags[deref(t.Key)] = deref(t.Value)
+	}
+	for name, value := range j.Labels {
+		tags[name] = deref(value)
+	}
+	maps.Copy(tags, map[string]string{
+		tagSystem: system, tagPool: s.Pool, tagExecution: s.Name, tagRun: s.Run, tagAttempt: strconv.Itoa(s.Attempt),
+		tagQueue: s.Queue, tagDeployment: s.Deployment, tagWorker: s.Worker,
+	})
+	if j.Name != "" {
+		tags[tagName] = j.Name
+	}
+	return tagList(tags)
+}
+
+// tagList are tags in ECS's form, sorted by name.
+func tagList(tags map[string]string) []types.Tag {
+	list := make([]types.Tag, 0, len(tags))
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		value := tags[name]
+		list = append(list, types.Tag{Key: &name, Value: &value})
+	}
+	return list
+}
+
+// tagged returns the value of a tag, or nothing.
+func tagged(tags []types.Tag, name string) string {
+	for _, t := range tags {
+		if deref(t.Key) == name {
+			return deref(t.Value)
+		}
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -73,9 +74,9 @@ func empty(v any) bool {
 
 // wireJSON is [wire] as text, with sorted keys.
 func wireJSON(v any) []byte {
-	b, err := json.Marshal(wire(v))
-	if err != nil {
-		panic(err) // text, numbers, lists and maps of them
-	}
-	return b
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // as ECS counts characters
+	must(e.Encode(wire(v)))
+	return bytes.TrimSpace(b.Bytes())
 }

@@ -1,0 +1,160 @@
+package ecs
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
+)
+
+// failed says what it means that AWS refused a call that was made to do what action says ("start the task"). That ctx has ended, and that
+// the outcome is not known, can be told from it as before.
+func (c *clients) failed(action string, j *Job, err error) error {
+	say := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %s%w", action, fmt.Sprintf(format, args...), silent{err})
+	}
+	environment := func(format string, args ...any) error {
+		return runners.Because(schemas.ReasonStartFailed, say(format, args...))
+	}
+	final := func(format string, args ...any) error {
+		return runners.Permanent(schemas.ReasonStartFailed, say(format, args...))
+	}
+	words := awsWords(err)
+
+	if _, ok := errors.AsType[*credentialsError](err); ok {
+		return environment("there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker runs, or give its task or machine a role (%s)", words)
+	}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusForbidden {
+			return final("AWS refuses it to the worker's credentials: allow its role what deploy/terraform/ecs-worker has (%s)", words)
+		}
+		return fmt.Errorf("%s: %w", action, err)
+	}
+	switch code := api.ErrorCode(); code {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
+		return environment("the worker's AWS credentials have expired: log in again (aws sso login), or start it with new ones (%s)", words)
+	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "AuthFailure", "NotAuthorized", "OptInRequired":
+		return environment("AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, that its region %s is enabled for the account, and its machine's clock (%s)", c.region, words)
+	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException":
+		return final("the worker's role may not %s: add it to its policy, as deploy/terraform/ecs-worker has it (%s)", deniedAction(api.ErrorMessage()), words)
+	case "ClusterNotFoundException":
+		return final("there is no cluster %s in %s: create it (aws ecs create-cluster --cluster-name %s), or name another in the job variable cluster (%s)", clip(j.cluster()), c.region, clip(j.cluster()), words)
+	case "PlatformUnknownException":
+		return final("Fargate has no platform version %s: leave platform_version out for the latest (%s)", clip(j.PlatformVersion), words)
+	case "PlatformTaskDefinitionIncompatibilityException":
+		return final("Fargate's platform version cannot run the task definition: leave platform_version out for the latest (%s)", words)
+	case "BlockedException":
+		return final("AWS has blocked the account: ask AWS Support (%s)", words)
+	case "InvalidVpcID.NotFound":
+		return final("there is no VPC %s in %s: name another in vpc_id, or subnets in network_configuration (%s)", clip(j.VPC), c.region, words)
+	}
+	for _, h := range hints {
+		if h.pattern.MatchString(api.ErrorMessage()) {
+			if h.capacity {
+				return runners.Because(schemas.ReasonCapacity, say("%s (%s)", h.say, words))
+			}
+			return final("%s (%s)", h.say, words)
+		}
+	}
+	return final("AWS refuses it: %s", words)
+}
+
+// hints say what to do about what ECS tells by words alone.
+var hints = []struct {
+	pattern  *regexp.Regexp
+	say      string
+	capacity bool
+}{
+	{regexp.MustCompile(`(?i)capacity is unavailable|reached the limit on the number of|no container instances were found|insufficient capacity`), "ECS has no room for the task now", true},
+	{regexp.MustCompile(`(?i)capacity provider`), "the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers), or name another in capacity", false},
+	{regexp.MustCompile(`(?i)overrides`), "the run's command, variables or resources cannot be laid over the task definition", false},
+	{regexp.MustCompile(`(?i)role`), "a role cannot be used: check execution_role_arn and task_role_arn, that ecs-tasks.amazonaws.com may assume them, and that the worker's role may pass them (iam:PassRole)", false},
+	{regexp.MustCompile(`(?i)inactive|does not exist|not found|unable to describe task definition`), "the task definition is not there, or was deregistered: name another in task_definition_arn", false},
+	{regexp.MustCompile(`(?i)subnet|security group|network configuration|networkConfiguration|vpc`), "the network cannot be used: check subnets and securityGroups in network_configuration, or vpc_id", false},
+	{regexp.MustCompile(`(?i)cpu|memory`), "ECS does not have that cpu and memory", false},
+}
+
+// silent keeps an error's identity where its words are said otherwise.
+type silent struct{ err error }
+
+func (s silent) Error() string { return "" }
+func (s silent) Unwrap() error { return s.err }
+
+// awsWords is AWS's own words, without the SDK's around them.
+func awsWords(err error) string {
+	if e, ok := errors.AsType[*credentialsError](err); ok {
+		return clip(e.err.Error())
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode() + ": " + clip(api.ErrorMessage())
+	}
+	return clip(err.Error())
+}
+
+var deniedForm = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)( on resource: (\S+))?`)
+
+// deniedAction is what IAM says was refused.
+func deniedAction(message string) string {
+	m := deniedForm.FindStringSubmatch(message)
+	switch {
+	case m == nil:
+		return "do it"
+	case m[3] != "":
+		return m[1] + " on " + strings.TrimRight(m[3], ".,")
+	}
+	return m[1]
+}
+
+// isInactive tells whether ECS refused a task because its definition is not, or no longer, active.
+func isInactive(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && inactiveForm.MatchString(api.ErrorMessage())
+}
+
+var inactiveForm = regexp.MustCompile(`(?i)task ?definition.*(inactive|not found|does not exist)`)
+
+// conflicting are the tasks that ECS started for the same token with another request, and whether that is what err says.
+func conflicting(err error) (arns []string, ok bool) {
+	c, ok := errors.AsType[*types.ConflictException](err)
+	if !ok {
+		return nil, false
+	}
+	return c.ResourceIds, true
+}
+
+// notPlaced says what it means that ECS started nothing, and did not refuse the request either. The words are those of AWS's page "API
+// failure reasons".
+func notPlaced(j *Job, p placement, failures []types.Failure) error {
+	var words []string
+	capacity, attribute := len(failures) == 0, false
+	for _, f := range failures {
+		reason := deref(f.Reason)
+		words = append(words, strings.Trim(reason+" "+deref(f.Detail), " "))
+		for _, prefix := range []string{"RESOURCE:", "AGENT", "EMPTY CAPACITY PROVIDER", "NO ACTIVE INSTANCES", "LOCATION", "CAPACITY"} {
+			capacity = capacity || strings.HasPrefix(reason, prefix)
+		}
+		capacity = capacity || hints[0].pattern.MatchString(reason+" "+deref(f.Detail))
+		attribute = attribute || strings.HasPrefix(reason, "ATTRIBUTE")
+	}
+	text := strings.Join(words, "; ")
+	if text == "" {
+		text = "ECS says nothing of it"
+	}
+	switch {
+	case capacity:
+		return runners.Because(schemas.ReasonCapacity, fmt.Errorf("no room on %s in cluster %s: %s", p.name, clip(j.cluster()), clip(text)))
+	case attribute:
+		return refused("no machine of cluster %s has what the task needs: %s; check platform, and the placement constraints of the task definition", clip(j.cluster()), clip(text))
+	}
+	return runners.Because(schemas.ReasonStartFailed, fmt.Errorf("ECS did not start the task on %s in cluster %s: %s", p.name, clip(j.cluster()), clip(text)))
+}

@@ -1,0 +1,137 @@
+package ecs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+)
+
+// networks finds the subnets of VPCs, and remembers them for a while.
+type networks struct {
+	clients *clients
+
+	mu    sync.Mutex
+	known map[string]subnets // by VPC ID, or "" for the default VPC; under mu
+}
+
+type subnets struct {
+	ids   []string
+	found time.Time
+}
+
+// subnetsTime is how long a VPC's subnets are taken for the same.
+const subnetsTime = 10 * time.Minute
+
+// maxSubnets is how many ECS takes.
+const maxSubnets = 16
+
+func newNetworks(c *clients) *networks { return &networks{clients: c, known: map[string]subnets{}} }
+
+// of is the network of a task; nil where its definition's tasks have none of their own.
+func (n *networks) of(ctx context.Context, j *Job, d *definition) (*types.NetworkConfiguration, error) {
+	if !d.awsvpc {
+		return nil, nil
+	}
+	given := network{}
+	if j.Network != nil {
+		given = *j.Network
+	}
+	if len(given.Subnets) == 0 {
+		var err error
+		if given.Subnets, err = n.subnets(ctx, j); err != nil {
+			return nil, err
+		}
+		if given.AssignPublicIP == "" && j.fargate() {
+			given.AssignPublicIP = string(types.AssignPublicIpEnabled) // or it reaches no registry
+		}
+	}
+	return &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{
+		Subnets: given.Subnets, SecurityGroups: given.SecurityGroups, AssignPublicIp: types.AssignPublicIp(given.AssignPublicIP),
+	}}, nil
+}
+
+// subnets are those that the job's tasks may be in.
+func (n *networks) subnets(ctx context.Context, j *Job) ([]string, error) {
+	n.mu.Lock()
+	s, ok := n.known[j.VPC]
+	n.mu.Unlock()
+	if ok && time.Since(s.found) < subnetsTime {
+		return s.ids, nil
+	}
+	vpc, what := j.VPC, "VPC "+clip(j.VPC)
+	if vpc == "" {
+		what = "the default VPC"
+		out, err := ask(ctx, n.clients, readNetwork, n.clients.ec2.DescribeVpcs, &ec2.DescribeVpcsInput{
+			Filters: []ec2types.Filter{{Name: aws.String("is-default"), Values: []string{"true"}}},
+		})
+		if err != nil {
+			return nil, n.clients.failed("find the default VPC", j, err)
+		}
+		if len(out.Vpcs) == 0 {
+			return nil, refused("there is no default VPC in %s: name subnets in network_configuration, or a VPC in vpc_id", n.clients.region)
+		}
+		vpc = deref(out.Vpcs[0].VpcId)
+	}
+	out, err := ask(ctx, n.clients, readNetwork, n.clients.ec2.DescribeSubnets, &ec2.DescribeSubnetsInput{
+		Filters: []ec2types.Filter{{Name: aws.String("vpc-id"), Values: []string{vpc}}},
+	})
+	if err != nil {
+		return nil, n.clients.failed("find the subnets of "+what, j, err)
+	}
+	ids := choose(out.Subnets)
+	if len(ids) == 0 {
+		return nil, refused("there are no subnets in %s in %s: name a VPC that has some in vpc_id, or subnets in network_configuration", what, n.clients.region)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known[j.VPC] = subnets{ids: ids, found: time.Now()}
+	return ids, nil
+}
+
+// choose takes the public subnets, where some are: a task with a public address in another one reaches nothing.
+func choose(list []ec2types.Subnet) []string {
+	var all, public []string
+	for _, s := range list {
+		all = append(all, deref(s.SubnetId))
+		if aws.ToBool(s.MapPublicIpOnLaunch) {
+			public = append(public, deref(s.SubnetId))
+		}
+	}
+	if len(public) > 0 {
+		all = public
+	}
+	slices.Sort(all)
+	return all[:min(len(all), maxSubnets)]
+}
+
+// inRegion refuses what is in another region than the worker's.
+func (c *clients) inRegion(j *Job) error {
+	if region := regionOf(j.cluster()); region != "" && region != c.region {
+		return refused("cluster %s is in another region than this worker, which speaks to %s: set AWS_REGION=%s where the worker runs, or name another cluster",
+			clip(j.cluster()), c.region, region)
+	}
+	return nil
+}
+
+// regionOf is the region that an ARN names, or nothing.
+func regionOf(arn string) string {
+	if parts := splitARN(arn); parts != nil {
+		return parts[3]
+	}
+	return ""
+}
+
+// splitARN cuts an ARN into its six parts: arn, partition, service, region, account, resource. nil: it is none.
+func splitARN(s string) []string {
+	if parts := strings.SplitN(s, ":", 6); len(parts) == 6 && parts[0] == "arn" {
+		return parts
+	}
+	return nil
+}
