@@ -132,6 +132,9 @@ func TestParseTemplate_takesPrefectsTemplatesUnchanged(t *testing.T) {
 	for _, tt := range []struct{ name, vars string }{
 		{"prefect-process", `{"working_dir":"/srv","env":{"A":"1","T":{"from_env":"TOKEN"}},"stream_output":false}`},
 		{"prefect-kubernetes", `{"image":"alpine:3","name":"etl","finished_job_ttl":60,"env":{"A":"1"},"command":"echo hi","pair":["a",1],"job_watch_timeout_seconds":5}`},
+		{"prefect-ecs", `{"image":"busybox","command":"echo 'hi there'","env":{"A":"1","T":{"from_aws":"/prod/token"}},"cpu":512,"memory":1024,"labels":{"team":"data"},"vpc_id":"vpc-1","family":"etl",` +
+			`"execution_role_arn":"arn:aws:iam::123456789012:role/e","launch_type":"FARGATE_SPOT","configure_cloudwatch_logs":true,"prefect_api_key_secret_arn":"arn:x"}`},
+		{"prefect-ecs-2023", `{"task_definition_arn":"etl:7","env":{"A":"1"},"cluster":"jobs","task_role_arn":"arn:aws:iam::123456789012:role/t","network_configuration":{"subnets":["subnet-1"]},"stream_output":true}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			raw, err := os.ReadFile(filepath.Join("testdata", tt.name+".json"))
@@ -182,7 +185,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add([]byte(small), []byte(`{"image":"i","cpu":1}`))
 	f.Add([]byte(`{"variables":{"properties":{"a":{"default":{"b":null}}}},"job_configuration":{"x":["{{ a }}","{{a}}{{a}}"]}}`), []byte(`{"a":"{{ a }}"}`))
 	f.Add([]byte(`{"variables":{"properties":{"a":true}},"job_configuration":{"":"{{ a }}\ud800"}}`), []byte(`{"a":"\ud800"}`))
-	for _, name := range []string{"prefect-process", "prefect-kubernetes"} {
+	for _, name := range []string{"prefect-process", "prefect-kubernetes", "prefect-ecs", "prefect-ecs-2023"} {
 		raw, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		if err != nil {
 			f.Fatal(err)

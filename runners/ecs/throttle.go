@@ -98,10 +98,12 @@ func newBucket(top rate.Limit, burst int) *bucket {
 	return &bucket{top: top, burst: burst, turn: make(chan struct{}, 1), limiter: rate.NewLimiter(top, burst)}
 }
 
-// How a rate goes down and up: by three tenths for each second with a refusal, and by a twentieth of the whole for each without.
+// How a rate goes down and up: by three tenths for each second with a refusal, and by a tenth for each without, or a twentieth of the
+// whole, whichever is less.
 const (
 	slower = 0.7
-	faster = 0.05
+	faster = 1.1
+	step   = 0.05 // of the whole
 	lowest = 0.02 // of the whole
 )
 
@@ -144,7 +146,7 @@ func (b *bucket) taken(now time.Time) {
 		return
 	}
 	b.changed = now
-	b.limiter.SetLimitAt(now, min(b.top, b.limiter.Limit()+b.top*faster))
+	b.limiter.SetLimitAt(now, min(b.top, b.limiter.Limit()*faster, b.limiter.Limit()+b.top*step))
 	if b.limiter.Limit() >= b.top {
 		b.limiter.SetBurstAt(now, b.burst)
 	}
