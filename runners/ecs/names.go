@@ -41,8 +41,11 @@ func startedBy(system, pool, name string) string {
 	return startedByPool(system, pool) + digest(system, pool, name)[:22]
 }
 
+// startedByWeir is what every task of Weir's was started by, whichever system's.
+const startedByWeir = "weir-"
+
 // startedByPool is what startedBy begins with, for every execution of that pool.
-func startedByPool(system, pool string) string { return "weir-" + digest(system, pool)[:8] + "-" }
+func startedByPool(system, pool string) string { return startedByWeir + digest(system, pool)[:8] + "-" }
 
 // clientToken is the key by which ECS starts a task once: one system, pool, execution and try have one. try counts from 1, and becomes
 // another number only when ECS has said that the one before started nothing.
