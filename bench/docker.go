@@ -37,7 +37,7 @@ type dockerSystem struct {
 
 // engineScript makes the engine as the tests of docker pools do.
 func engineScript(ctx context.Context, args ...string) error {
-	out, err := exec.CommandContext(ctx, filepath.Join("runners", "docker", "testdata", "engine.sh"), args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, filepath.Join("runners", "docker", "dockertest", "engine.sh"), args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("engine.sh %s: %w\n%s", args[0], err, out)
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,28 +12,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-run/weir/runners/docker/dockertest"
 	"github.com/weir-run/weir/schemas"
 )
 
 // onEngine starts a Docker engine for the test, where WEIR_TEST asks for docker. What is started from here on uses it.
 func onEngine(t *testing.T) {
 	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("WEIR_TEST"), ","), "docker") {
-		t.Skip("needs a Docker engine: WEIR_TEST=docker make test-integration")
-	}
-	dir, err := os.MkdirTemp("", "weir-engine-") //nolint:usetesting // short enough for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine := func(verb string) {
-		if out, err := exec.Command("../../runners/docker/testdata/engine.sh", verb, dir).CombinedOutput(); err != nil {
-			t.Fatalf("engine.sh %s: %v\n%s", verb, err, out)
-		}
-	}
-	t.Cleanup(func() { engine("down") })
-	engine("up")
-	engine("images")
-	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(dir, "docker.sock"))
+	engine := dockertest.Own(t, "docker", "")
+	t.Setenv("DOCKER_HOST", engine.Host())
 }
 
 // containers returns the names of all containers there are, or of those that run.

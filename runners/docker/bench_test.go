@@ -14,7 +14,7 @@ import (
 
 // BenchmarkNoop is a container that does nothing, from its start to the end that is known, against the docker CLI's.
 func BenchmarkNoop(b *testing.B) {
-	shared.up(b)
+	shared.Up(b)
 	job := shell(b, "", map[string]any{"command": []string{"true"}})
 	r := open(b, b.TempDir())
 	defer r.Close()
@@ -32,7 +32,7 @@ func BenchmarkNoop(b *testing.B) {
 		},
 		"cli": func() error {
 			cmd := exec.Command("docker", "run", "--rm", busybox, "true")
-			cmd.Env = append(os.Environ(), "DOCKER_HOST="+shared.host())
+			cmd.Env = append(os.Environ(), "DOCKER_HOST="+shared.Host())
 			return cmd.Run()
 		},
 	}

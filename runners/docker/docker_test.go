@@ -2,17 +2,15 @@ package docker
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/docker/dockertest"
 	"github.com/weir-run/weir/runners/runnertest"
 )
 
 func TestConform(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	t.Setenv("NATS_URL", "nats://secret@127.0.0.1") // must not reach a job
 	tmp := t.TempDir()                              // where the suite's pipes are, which its scripts see
 	t.Setenv("TMPDIR", tmp)
@@ -23,22 +21,7 @@ func TestConform(t *testing.T) {
 		},
 		Bad:        json.RawMessage(`{"image": "weir-test/busybox:1", "command": ["/no/such/program"]}`),
 		Abandon:    func(t testing.TB, r runners.Runner) { _ = r.(*runner).abandon() },
-		Running:    running,
+		Running:    dockertest.Running,
 		ResultFile: true,
 	})
-}
-
-// running tells whether a process that has word in its command line is running, in a container or not.
-func running(t testing.TB, word string) bool {
-	t.Helper()
-	names, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if b, err := os.ReadFile(name); err == nil && strings.Contains(string(b), word) {
-			return true
-		}
-	}
-	return false
 }

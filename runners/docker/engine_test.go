@@ -14,6 +14,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/cli/cli/config"
 	"github.com/moby/moby/api/types/system"
+
+	"github.com/weir-run/weir/runners/docker/dockertest"
 )
 
 // The engine is where the docker CLI would find it.
@@ -95,10 +97,10 @@ func TestPlace_tellsEnginesApartThatShareAnID(t *testing.T) {
 }
 
 func TestPlace_isTheEnginesWhicheverWorkerAsks(t *testing.T) {
-	engine := ownEngine(t, "") // with the ID of the shared one, where a machine has one for all its engines
-	shared.up(t)
+	engine := dockertest.Own(t, "docker", "") // with the ID of the shared one, where a machine has one for all its engines
+	shared.Up(t)
 	var places []string
-	for _, host := range []string{shared.host(), shared.host(), engine.host()} {
+	for _, host := range []string{shared.Host(), shared.Host(), engine.Host()} {
 		r := openOn(t, t.TempDir(), host)
 		places = append(places, r.Place(nil))
 		if err := r.Close(); err != nil {
@@ -112,14 +114,14 @@ func TestPlace_isTheEnginesWhicheverWorkerAsks(t *testing.T) {
 
 // The address of an engine is another engine's after the first was replaced: what is started from then on is said to be there.
 func TestPlace_isThatOfTheEngineThatAnswersNow(t *testing.T) {
-	engine := ownEngine(t, "")
-	shared.up(t)
+	engine := dockertest.Own(t, "docker", "")
+	shared.Up(t)
 	other := open(t, t.TempDir())
 	defer other.Close()
 	socket := filepath.Join(t.TempDir(), "docker.sock")
-	link := func(e *testEngine) {
+	link := func(e *dockertest.Engine) {
 		_ = os.Remove(socket)
-		if err := os.Symlink(strings.TrimPrefix(e.host(), "unix://"), socket); err != nil {
+		if err := os.Symlink(strings.TrimPrefix(e.Host(), "unix://"), socket); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,7 +132,7 @@ func TestPlace_isThatOfTheEngineThatAnswersNow(t *testing.T) {
 		t.Fatalf("two engines are at one place, %q", r.Place(nil))
 	}
 	link(shared)
-	engine.run(t, "stop")
+	engine.Run(t, "stop")
 	e, err := r.Start(patient(t), spec("run.1", shell(t, "exit 0", nil), nil))
 	if err != nil {
 		t.Fatal(err)

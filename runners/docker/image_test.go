@@ -89,7 +89,7 @@ func newRegistry(t *testing.T) (host string) {
 func saved(t *testing.T) (config, layer []byte) {
 	t.Helper()
 	cmd := exec.Command("docker", "save", busybox)
-	cmd.Env = append(cmd.Environ(), "DOCKER_HOST="+shared.host())
+	cmd.Env = append(cmd.Environ(), "DOCKER_HOST="+shared.Host())
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func saved(t *testing.T) (config, layer []byte) {
 }
 
 func TestPull_saysWhatWentWrong(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	host := newRegistry(t)
 	before := config.Dir()
 	config.SetDir(t.TempDir()) // nobody has logged in
@@ -167,7 +167,7 @@ func TestPull_saysWhatWentWrong(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "guess") {
 				t.Errorf("the error shows the password: %v", err)
 			}
-			if left := shared.docker(t, "ps", "-aq", "--filter", "label="+labelSystem+"="+r.config.System); left != "" {
+			if left := shared.Docker(t, "ps", "-aq", "--filter", "label="+labelSystem+"="+r.config.System); left != "" {
 				t.Errorf("containers are left: %s", left)
 			}
 		})
@@ -191,7 +191,7 @@ func TestPullError_deniedIsRefusedToWhoHasLoggedIn(t *testing.T) {
 
 // What a registry says is told, and may be anything.
 func TestPull_tellsNoSecretThatTheRegistryRepeats(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	host := newRegistry(t)
 	t.Setenv("ROBOT_PASSWORD", "s3cret")
 	r := open(t, t.TempDir())
@@ -206,10 +206,10 @@ func TestPull_tellsNoSecretThatTheRegistryRepeats(t *testing.T) {
 
 // A name may stand for another image when the next attempt starts.
 func TestStart_runsTheImageOfTheAttemptBefore(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
-	shared.docker(t, "tag", busybox, "weir-test/moving:1")
+	shared.Docker(t, "tag", busybox, "weir-test/moving:1")
 	job := shell(t, "test ! -e /usr/bin/python3", map[string]any{"image": "weir-test/moving:1"})
 	run := func(name, before string) (code int, image string) {
 		s := spec(name, job, nil)
@@ -228,7 +228,7 @@ func TestStart_runsTheImageOfTheAttemptBefore(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(first, "sha256:") {
 		t.Errorf("first attempt: got exit code %d, image %q", code, first)
 	}
-	shared.docker(t, "tag", "weir-test/python:1", "weir-test/moving:1")
+	shared.Docker(t, "tag", "weir-test/python:1", "weir-test/moving:1")
 	if code, image := run("run.2", first); code != 0 || image != first {
 		t.Errorf("second attempt: got exit code %d, image %q, want %q", code, image, first)
 	}
@@ -239,11 +239,11 @@ func TestStart_runsTheImageOfTheAttemptBefore(t *testing.T) {
 
 // What a run's events say of the image is what ran, though its name came to stand for another one as the container was made.
 func TestStart_tellsTheImageThatItRuns(t *testing.T) {
-	shared.up(t)
-	p := newProxy(t, shared.host(), "/containers/create", false)
+	shared.Up(t)
+	p := newProxy(t, shared.Host(), "/containers/create", false)
 	r := openOn(t, t.TempDir(), p.host)
 	defer r.Close()
-	shared.docker(t, "tag", busybox, "weir-test/moved:1")
+	shared.Docker(t, "tag", busybox, "weir-test/moved:1")
 	job := shell(t, "exec sleep 600", map[string]any{"image": "weir-test/moved:1"})
 	type made struct {
 		runners.Execution
@@ -255,14 +255,14 @@ func TestStart_tellsTheImageThatItRuns(t *testing.T) {
 		started <- made{e, err}
 	}()
 	<-p.held
-	shared.docker(t, "tag", "weir-test/python:1", "weir-test/moved:1")
+	shared.Docker(t, "tag", "weir-test/python:1", "weir-test/moved:1")
 	close(p.release)
 	e := <-started
 	if e.err != nil {
 		t.Fatal(e.err)
 	}
-	told, ran := e.Execution.(runners.Imaged).Image(), shared.docker(t, "inspect", "-f", "{{.Image}}", e.ID())
-	if first := shared.docker(t, "image", "inspect", "-f", "{{.Id}}", busybox); told != ran || ran != first {
+	told, ran := e.Execution.(runners.Imaged).Image(), shared.Docker(t, "inspect", "-f", "{{.Image}}", e.ID())
+	if first := shared.Docker(t, "image", "inspect", "-f", "{{.Id}}", busybox); told != ran || ran != first {
 		t.Errorf("told of image %s, ran %s, want what the name stood for before: %s", told, ran, first)
 	}
 	if err := e.Stop(patient(t), 0); err != nil {
@@ -273,7 +273,7 @@ func TestStart_tellsTheImageThatItRuns(t *testing.T) {
 // An image that is removed after it was found and before its container is made, as docker image prune does, is brought once more; and one
 // that is removed each time is no mistake of the job's.
 func TestStart_imageIsRemovedBeforeTheContainerIsMade(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	host := newRegistry(t)
 	t.Setenv("ROBOT_PASSWORD", "s3cret")
 	job := func(policy string) json.RawMessage {
@@ -283,8 +283,8 @@ func TestStart_imageIsRemovedBeforeTheContainerIsMade(t *testing.T) {
 		})
 	}
 	remove := func() {
-		for _, id := range strings.Fields(shared.docker(t, "images", "-q", host+"/weir/tool")) {
-			shared.docker(t, "rmi", "-f", id)
+		for _, id := range strings.Fields(shared.Docker(t, "images", "-q", host+"/weir/tool")) {
+			shared.Docker(t, "rmi", "-f", id)
 		}
 	}
 	for _, tt := range []struct {
@@ -298,7 +298,7 @@ func TestStart_imageIsRemovedBeforeTheContainerIsMade(t *testing.T) {
 		{"each time", "IfNotPresent", imageTries, schemas.ReasonStartFailed, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newProxy(t, shared.host(), "/containers/create", false)
+			p := newProxy(t, shared.Host(), "/containers/create", false)
 			r := openOn(t, t.TempDir(), p.host)
 			defer r.Close()
 			started := make(chan error, 1)

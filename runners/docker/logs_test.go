@@ -34,9 +34,9 @@ func cutFollowed(r *http.Response) {
 }
 
 func TestReader_hasWhatAnEngineLeavesOutOfAFollowedLog(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	p := &proxy{answer: cutFollowed}
-	p.serve(t, shared.host())
+	p.serve(t, shared.Host())
 	r := openOn(t, t.TempDir(), p.host)
 	defer r.Close()
 	out := runnertest.NewRecorder()
@@ -55,7 +55,7 @@ func TestReader_hasWhatAnEngineLeavesOutOfAFollowedLog(t *testing.T) {
 // A log that is broken, as by a full disk, is no reason for a run never to end: what can be read of it is stored, and once that something
 // is missing, and why.
 func TestOutput_engineCannotReadTheLog(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	for _, tt := range []struct{ name, broken, why string }{
 		{"and says so", "\x03\x00\x00\x00\x00\x00\x00\x2dError grabbing logs: log message is too large", "log message is too large"},
 		{"and gives no entry", "\x01\x00\x00\x00\x00\x00\x00\x04abcd", "has no time"},
@@ -70,7 +70,7 @@ func TestOutput_engineCannotReadTheLog(t *testing.T) {
 					}{io.MultiReader(a.Body, strings.NewReader(tt.broken)), a.Body}
 				}
 			}}
-			p.serve(t, shared.host())
+			p.serve(t, shared.Host())
 			dir, out := t.TempDir(), runnertest.NewRecorder()
 			for range 2 { // the second worker finds what the first has not recorded
 				r := openOn(t, dir, p.host)

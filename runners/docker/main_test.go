@@ -7,26 +7,22 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/docker/dockertest"
 	"github.com/weir-run/weir/runners/runnertest"
 )
 
 // The engine that all tests share which do not break theirs.
-var shared = &testEngine{}
+var shared = dockertest.New("docker")
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := shared.down(); err != nil {
+	if err := shared.Down(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -39,75 +35,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// testEngine is a real engine of the tests' own.
-type testEngine struct {
-	mu  sync.Mutex
-	dir string
-}
-
-// needDocker skips the test unless Docker was asked for. Asked for and absent is a failure.
-func needDocker(t testing.TB) {
-	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("WEIR_TEST"), ","), "docker") {
-		t.Skip("needs a Docker engine: WEIR_TEST=docker make test-integration")
-	}
-}
-
-// script runs engine.sh.
-func script(args ...string) error {
-	out, err := exec.Command(filepath.Join("testdata", "engine.sh"), args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("engine.sh %s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-// up starts the engine with its images, once.
-func (e *testEngine) up(t testing.TB) {
-	t.Helper()
-	needDocker(t)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.dir != "" {
-		return
-	}
-	dir, err := os.MkdirTemp("", "weir-engine-") //nolint:usetesting // it outlives the test that starts it
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.dir = dir
-	for _, verb := range []string{"up", "images"} {
-		if err := script(verb, dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func (e *testEngine) down() error {
-	if e.dir == "" {
-		return nil
-	}
-	return script("down", e.dir)
-}
-
-func (e *testEngine) host() string { return "unix://" + filepath.Join(e.dir, "docker.sock") }
-
-// docker runs the docker CLI on the engine and returns what it says.
-func (e *testEngine) docker(t testing.TB, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("docker", args...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST="+e.host())
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("docker %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // open opens a runner of a system of its own on the shared engine, as a worker does that starts in dir.
 func open(t testing.TB, dir string) *runner {
 	t.Helper()
-	return openOn(t, dir, shared.host())
+	return openOn(t, dir, shared.Host())
 }
 
 // systemOf is the system of a worker that starts in dir.
@@ -140,7 +71,7 @@ func openTuned(t testing.TB, dir, host string, tune func(*engine)) *runner {
 	return r
 }
 
-const busybox = "weir-test/busybox:1"
+const busybox = dockertest.Busybox
 
 // shell is the job configuration of a shell script; more are further settings.
 func shell(t testing.TB, script string, more map[string]any) json.RawMessage {

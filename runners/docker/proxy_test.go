@@ -102,7 +102,7 @@ func (p *proxy) wait() {
 // A worker stands still at some point of its start. Another one, which has the run by then, looks for the execution: either it finds
 // it at work and goes on with it, or there will never be one.
 func TestFind_leavesNoStartOnItsWay(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	for _, tc := range []struct {
 		name, hold string
 		late       bool // it has reached the engine, and the answer is on its way
@@ -116,8 +116,8 @@ func TestFind_leavesNoStartOnItsWay(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			p := newProxy(t, shared.host(), tc.hold, tc.late)
-			still, second := openOn(t, dir, p.host), openOn(t, dir, shared.host())
+			p := newProxy(t, shared.Host(), tc.hold, tc.late)
+			still, second := openOn(t, dir, p.host), openOn(t, dir, shared.Host())
 			defer still.Close()
 			defer second.Close()
 			job := shell(t, "exec sleep 600", nil)
@@ -138,7 +138,7 @@ func TestFind_leavesNoStartOnItsWay(t *testing.T) {
 			if err := <-started; (err == nil) != tc.found {
 				t.Errorf("the start that stood still: %v, want success %v", err, tc.found)
 			}
-			running := shared.docker(t, "ps", "-q", "--filter", "label="+labelSystem+"="+second.config.System)
+			running := shared.Docker(t, "ps", "-q", "--filter", "label="+labelSystem+"="+second.config.System)
 			if n := len(strings.Fields(running)); tc.found != (n == 1) || n > 1 {
 				t.Errorf("%d containers run", n)
 			}
@@ -154,7 +154,7 @@ func TestFind_leavesNoStartOnItsWay(t *testing.T) {
 // Whoever looks for an execution sees a container that is only made, and another worker's start comes before its removal: a job that
 // runs is found, and never ended.
 func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	dir := t.TempDir()
 	for name, look := range map[string]func(r *runner, name string, job json.RawMessage) (runners.Execution, error){
 		"find": func(r *runner, name string, _ json.RawMessage) (runners.Execution, error) {
@@ -165,7 +165,7 @@ func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			start, removal := newProxy(t, shared.host(), "/start", false), newProxy(t, shared.host(), http.MethodDelete, false)
+			start, removal := newProxy(t, shared.Host(), "/start", false), newProxy(t, shared.Host(), http.MethodDelete, false)
 			still, second := openOn(t, dir, start.host), openOn(t, dir, removal.host)
 			defer still.Close()
 			defer second.Close()
@@ -192,7 +192,7 @@ func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
 			if first.err != nil || other.err != nil {
 				t.Fatalf("start: %v, %s: %v, want one container, found by both", first.err, name, other.err)
 			}
-			if first.ID() != other.ID() || shared.docker(t, "inspect", "-f", "{{.State.Running}}", first.ID()) != "true" {
+			if first.ID() != other.ID() || shared.Docker(t, "inspect", "-f", "{{.State.Running}}", first.ID()) != "true" {
 				t.Errorf("got containers %s and %s, want one that runs", first.ID(), other.ID())
 			}
 			if err := other.Stop(patient(t), 0); err != nil {

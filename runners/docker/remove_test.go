@@ -36,11 +36,11 @@ func ran(t *testing.T, r *runner, name, script string, more map[string]any) {
 }
 
 // names are those of the containers of r's system, sorted.
-func (e *testEngine) names(t *testing.T, r *runner) []string {
+func names(t *testing.T, r *runner) []string {
 	t.Helper()
 	prefix := "weir-" + r.config.System + ".p."
 	var names []string
-	for name := range strings.FieldsSeq(e.docker(t, "ps", "-a", "--format", "{{.Names}}", "--filter", "label="+labelSystem+"="+r.config.System)) {
+	for name := range strings.FieldsSeq(shared.Docker(t, "ps", "-a", "--format", "{{.Names}}", "--filter", "label="+labelSystem+"="+r.config.System)) {
 		names = append(names, strings.TrimPrefix(name, prefix))
 	}
 	slices.Sort(names)
@@ -49,7 +49,7 @@ func (e *testEngine) names(t *testing.T, r *runner) []string {
 
 // What counts is the end, not the start, and no deployment's failures take another's place.
 func TestForget_keepsTheLastThatFailed(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	keep := map[string]any{"keep_failed": 2}
@@ -63,7 +63,7 @@ func TestForget_keepsTheLastThatFailed(t *testing.T) {
 		ran(t, r, fmt.Sprintf("failed-%d.1", n), "exit 1", keep)
 		ran(t, r, fmt.Sprintf("well-%d.1", n), "exit 0", keep)
 	}
-	shared.docker(t, "kill", "-s", "USR1", long.ID())
+	shared.Docker(t, "kill", "-s", "USR1", long.ID())
 	if _, err := waitFor(t, long); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestForget_keepsTheLastThatFailed(t *testing.T) {
 	r.removals.Wait()
 	ran(t, r, "asked-for.1", "exit 1", map[string]any{"auto_remove": false})
 	ran(t, r, "plain.1", "exit 1", nil)
-	if diff := cmp.Diff([]string{"asked-for.1.kept", "failed-2.1.kept", "long.1.kept", "other.1.kept"}, shared.names(t, r)); diff != "" {
+	if diff := cmp.Diff([]string{"asked-for.1.kept", "failed-2.1.kept", "long.1.kept", "other.1.kept"}, names(t, r)); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)
 	}
 	if list, err := r.List(patient(t)); err != nil || len(list) > 0 {
@@ -92,7 +92,7 @@ func TestForget_keepsTheLastThatFailed(t *testing.T) {
 
 // A worker that was killed after it had recorded a run's end comes again, and is told to forget what it finds.
 func TestForget_asTheNextWorker(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	dir := t.TempDir()
 	first := open(t, dir)
 	for name, more := range map[string]map[string]any{"a.1": nil, "b.1": {"keep_failed": 1}} {
@@ -116,14 +116,14 @@ func TestForget_asTheNextWorker(t *testing.T) {
 		second.Forget(name)
 	}
 	second.removals.Wait()
-	if diff := cmp.Diff([]string{"b.1.kept"}, shared.names(t, second)); diff != "" {
+	if diff := cmp.Diff([]string{"b.1.kept"}, names(t, second)); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)
 	}
 }
 
 // What is not this system's is never touched, whatever it is called.
 func TestOthers_areLeftAlone(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r, other := open(t, t.TempDir()), open(t, t.TempDir())
 	defer r.Close()
 	defer other.Close()
@@ -133,8 +133,8 @@ func TestOthers_areLeftAlone(t *testing.T) {
 	}
 	defer func() { _ = theirs.Stop(patient(t), 0) }()
 	name := r.containerName("taken.1")
-	stranger := shared.docker(t, "run", "-d", "--name", name, busybox, "sleep", "600")
-	defer shared.docker(t, "rm", "-f", stranger)
+	stranger := shared.Docker(t, "run", "-d", "--name", name, busybox, "sleep", "600")
+	defer shared.Docker(t, "rm", "-f", stranger)
 
 	if list, err := r.List(patient(t)); err != nil || len(list) > 0 {
 		t.Errorf("list: got %q, %v, want nothing", list, err)
@@ -148,7 +148,7 @@ func TestOthers_areLeftAlone(t *testing.T) {
 	}
 	r.Forget("taken.1")
 	r.removals.Wait()
-	_ = shared.docker(t, "inspect", stranger) // fails when it is not there
+	_ = shared.Docker(t, "inspect", stranger) // fails when it is not there
 	if isClosed(theirs.(*execution).died) {
 		t.Error("another system's container has ended")
 	}
@@ -156,7 +156,7 @@ func TestOthers_areLeftAlone(t *testing.T) {
 
 // A container has the labels of its image but for its own, and an image may have Weir's: one that was made of a container of Weir's has.
 func TestLabels_ofAnImageMeanNothing(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	dir := t.TempDir()
 	first := open(t, dir)
 	engine := map[string]string{labelTombstone: "true", labelSilent: "true", labelSystem: first.config.System, labelPool: "p", labelExecution: "stranger.1"}
@@ -164,11 +164,11 @@ func TestLabels_ofAnImageMeanNothing(t *testing.T) {
 	for label, value := range engine {
 		commit = append(commit, "-c", "LABEL "+label+"="+value)
 	}
-	base := shared.docker(t, "create", busybox)
-	shared.docker(t, append(commit, base, "weir-test/labelled:1")...)
-	shared.docker(t, "rm", base)
-	stranger := shared.docker(t, "run", "-d", "weir-test/labelled:1", "sleep", "600")
-	defer shared.docker(t, "rm", "-f", stranger)
+	base := shared.Docker(t, "create", busybox)
+	shared.Docker(t, append(commit, base, "weir-test/labelled:1")...)
+	shared.Docker(t, "rm", base)
+	stranger := shared.Docker(t, "run", "-d", "weir-test/labelled:1", "sleep", "600")
+	defer shared.Docker(t, "rm", "-f", stranger)
 	_, err := first.Start(patient(t), spec("run.1", shell(t, "echo began; exec sleep 600", map[string]any{"image": "weir-test/labelled:1"}), nil))
 	if err != nil {
 		t.Fatal(err)
@@ -194,12 +194,12 @@ func TestLabels_ofAnImageMeanNothing(t *testing.T) {
 	if left, err := second.list(patient(t)); err != nil || len(left) > 0 {
 		t.Errorf("left: got %v, %v, want nothing that is Weir's", left, err)
 	}
-	_ = shared.docker(t, "inspect", stranger) // fails when it is not there
+	_ = shared.Docker(t, "inspect", stranger) // fails when it is not there
 }
 
 // An engine that takes its time to remove a container is not asked without a pause, and not for longer than anybody waits.
 func TestFind_waitsForARemoval(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	dir := t.TempDir()
 	var asked atomic.Int64
 	p := &proxy{answer: func(a *http.Response) {
@@ -211,7 +211,7 @@ func TestFind_waitsForARemoval(t *testing.T) {
 		a.StatusCode, a.Body, a.ContentLength = http.StatusOK, io.NopCloser(strings.NewReader(body)), int64(len(body))
 		a.Header.Set("Content-Length", strconv.Itoa(len(body)))
 	}}
-	p.serve(t, shared.host())
+	p.serve(t, shared.Host())
 	r := openOn(t, dir, p.host)
 	defer r.Close()
 	why := errors.New("nobody waits any more")
@@ -252,14 +252,14 @@ func TestLeftover_isWhatNobodyHasUseFor(t *testing.T) {
 
 // A container that somebody removes under a run is gone: that the engine killed it first is no end of the job's.
 func TestWait_containerIsRemovedByHand(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	e, err := r.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared.docker(t, "rm", "-f", e.ID())
+	shared.Docker(t, "rm", "-f", e.ID())
 	if res, err := waitFor(t, e); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("got %+v, %v, want ErrGone", res, err)
 	}
@@ -267,7 +267,7 @@ func TestWait_containerIsRemovedByHand(t *testing.T) {
 
 // A container that somebody restarts under a run is at work again when the run has ended, and does not stay so.
 func TestForget_containerWasRestartedByHand(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	out := runnertest.NewRecorder()
@@ -276,21 +276,21 @@ func TestForget_containerWasRestartedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Await(t, 1)
-	shared.docker(t, "restart", e.ID())
+	shared.Docker(t, "restart", e.ID())
 	if res, err := waitFor(t, e); err != nil || res.ExitCode != 0 || res.Reason != "" {
 		t.Errorf("got %+v, %v, want the exit code with which the job ended", res, err)
 	}
 	r.Forget("run.1")
 	r.removals.Wait()
-	if left := shared.names(t, r); len(left) > 0 {
+	if left := names(t, r); len(left) > 0 {
 		t.Errorf("left: got %q, want none", left)
 	}
 }
 
 // A job that has ended well and whose container is removed before its result was read has not ended without one.
 func TestWait_containerIsRemovedBeforeItsResultIsRead(t *testing.T) {
-	shared.up(t)
-	p := newProxy(t, shared.host(), "/archive", false)
+	shared.Up(t)
+	p := newProxy(t, shared.Host(), "/archive", false)
 	r := openOn(t, t.TempDir(), p.host)
 	defer r.Close()
 	e, err := r.Start(patient(t), spec("run.1", shell(t, `echo 1 >"$WEIR_RESULT_FILE"`, nil), nil))
@@ -298,7 +298,7 @@ func TestWait_containerIsRemovedBeforeItsResultIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-p.held
-	shared.docker(t, "rm", e.ID())
+	shared.Docker(t, "rm", e.ID())
 	close(p.release)
 	if res, err := waitFor(t, e); err != nil || res.Reason != schemas.ReasonResultInvalid || !strings.Contains(res.Message, "was removed") {
 		t.Errorf("got %+v, %v, want result_invalid and why", res, err)
@@ -306,7 +306,7 @@ func TestWait_containerIsRemovedBeforeItsResultIsRead(t *testing.T) {
 }
 
 func TestWait_jobRunsOutOfMemory(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	e, err := r.Start(patient(t), spec("run.1", shell(t, "head -c 200m /dev/zero | tail", map[string]any{"memory": 16, "memswap_limit": "16m"}), nil))

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,31 +14,10 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/docker/dockertest"
 	"github.com/weir-run/weir/runners/runnertest"
 	"github.com/weir-run/weir/schemas"
 )
-
-// ownEngine is an engine that the test may break. It is started with more flags of dockerd's.
-func ownEngine(t *testing.T, flags string) *testEngine {
-	t.Helper()
-	needDocker(t)
-	t.Setenv("DOCKERD_FLAGS", flags)
-	e := &testEngine{}
-	t.Cleanup(func() {
-		if err := e.down(); err != nil {
-			t.Error(err)
-		}
-	})
-	e.up(t)
-	return e
-}
-
-func (e *testEngine) run(t *testing.T, verb string) {
-	t.Helper()
-	if err := script(verb, e.dir); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func waitFor(t *testing.T, e runners.Execution) (runners.Result, error) {
 	t.Helper()
@@ -52,8 +28,8 @@ func waitFor(t *testing.T, e runners.Execution) (runners.Result, error) {
 
 // The engine dies and comes back while the job goes on: nothing of the job is lost, and nothing is told twice.
 func TestEngine_killedUnderARunningJob(t *testing.T) {
-	engine := ownEngine(t, "--live-restore")
-	r := openOn(t, t.TempDir(), engine.host())
+	engine := dockertest.Own(t, "docker", "--live-restore")
+	r := openOn(t, t.TempDir(), engine.Host())
 	defer r.Close()
 	out := runnertest.NewRecorder()
 	e, err := r.Start(patient(t), spec("run.1", shell(t, "i=0; while [ $i -lt 30 ]; do echo $i; sleep 0.1; i=$((i+1)); done; exit 7", nil), out))
@@ -61,8 +37,8 @@ func TestEngine_killedUnderARunningJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Await(t, 5)
-	engine.run(t, "kill")
-	engine.run(t, "up")
+	engine.Run(t, "kill")
+	engine.Run(t, "up")
 	res, err := waitFor(t, e)
 	if err != nil || res.ExitCode != 7 || res.Reason != "" {
 		t.Errorf("got exit code %d, reason %q, %v, want 7", res.ExitCode, res.Reason, err)
@@ -81,8 +57,8 @@ func TestEngine_killedUnderARunningJob(t *testing.T) {
 func TestEngine_endsTheJob(t *testing.T) {
 	for _, verb := range []string{"stop", "kill"} {
 		t.Run(verb, func(t *testing.T) {
-			engine := ownEngine(t, "")
-			r := openOn(t, t.TempDir(), engine.host())
+			engine := dockertest.Own(t, "docker", "")
+			r := openOn(t, t.TempDir(), engine.Host())
 			defer r.Close()
 			out := runnertest.NewRecorder()
 			e, err := r.Start(patient(t), spec("run.1", shell(t, "trap 'exit 143' TERM; echo ready; while :; do sleep 0.1; done", nil), out))
@@ -90,8 +66,8 @@ func TestEngine_endsTheJob(t *testing.T) {
 				t.Fatal(err)
 			}
 			out.Await(t, 1)
-			engine.run(t, verb)
-			engine.run(t, "up")
+			engine.Run(t, verb)
+			engine.Run(t, "up")
 			res, err := waitFor(t, e)
 			if err != nil || res.Reason != schemas.ReasonEngineUnreachable {
 				t.Errorf("got exit code %d, reason %q, %v, want engine_unreachable", res.ExitCode, res.Reason, err)
@@ -102,9 +78,9 @@ func TestEngine_endsTheJob(t *testing.T) {
 
 // A machine that is shut down stops worker and engine. What the next worker finds dead, nobody heard the end of.
 func TestFind_jobEndedWhileNobodyListened(t *testing.T) {
-	engine := ownEngine(t, "")
+	engine := dockertest.Own(t, "docker", "")
 	dir := t.TempDir()
-	r := openOn(t, dir, engine.host())
+	r := openOn(t, dir, engine.Host())
 	jobs := map[int]schemas.Reason{143: schemas.ReasonEngineUnreachable, 7: ""} // what the engine's SIGTERM makes them end with
 	name := func(code int) string { return fmt.Sprintf("ends-%d.1", code) }
 	for code := range jobs {
@@ -116,9 +92,9 @@ func TestFind_jobEndedWhileNobodyListened(t *testing.T) {
 		out.Await(t, 1)
 	}
 	_ = r.abandon() // the worker is killed
-	engine.run(t, "stop")
-	engine.run(t, "up")
-	r = openOn(t, dir, engine.host())
+	engine.Run(t, "stop")
+	engine.Run(t, "up")
+	r = openOn(t, dir, engine.Host())
 	defer r.Close()
 	for code, want := range jobs {
 		e, err := r.Find(patient(t), runners.Sought{Name: name(code), Output: runnertest.NewRecorder()})
@@ -133,15 +109,15 @@ func TestFind_jobEndedWhileNobodyListened(t *testing.T) {
 
 // An engine that does not come back takes what it ran with it: nobody waits for ever.
 func TestEngine_isGivenUp(t *testing.T) {
-	engine := ownEngine(t, "")
-	r := openOn(t, t.TempDir(), engine.host())
+	engine := dockertest.Own(t, "docker", "")
+	r := openOn(t, t.TempDir(), engine.Host())
 	defer r.Close()
 	r.engine.gone = time.Second
 	e, err := r.Start(patient(t), spec("run.1", shell(t, "exec sleep 600", nil), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine.run(t, "kill")
+	engine.Run(t, "kill")
 	_, err = waitFor(t, e)
 	if !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonEngineUnreachable {
 		t.Errorf("wait = %v, want ErrGone for engine_unreachable", err)
@@ -154,23 +130,7 @@ func TestEngine_isGivenUp(t *testing.T) {
 	if !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find = %v, want ErrGone", err)
 	}
-	engine.run(t, "up") // or nothing can be cleaned up
-}
-
-// signal sends dockerd one, SIGSTOP for example: it hangs, with its connections open.
-func (e *testEngine) signal(t *testing.T, s syscall.Signal) {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(e.dir, "dockerd.pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, s); err != nil {
-		t.Fatal(err)
-	}
+	engine.Run(t, "up") // or nothing can be cleaned up
 }
 
 // impatient makes a worker see soon that its engine hangs, and give it up soon after.
@@ -180,8 +140,8 @@ func impatient(e *engine) {
 
 // An engine that hangs, and closes no connection, is as one that is away: waited for, then given up, and so is the stopping of a run.
 func TestEngine_thatHangsIsWaitedForAndGivenUp(t *testing.T) {
-	engine := ownEngine(t, "")
-	r := openTuned(t, t.TempDir(), engine.host(), impatient)
+	engine := dockertest.Own(t, "docker", "")
+	r := openTuned(t, t.TempDir(), engine.Host(), impatient)
 	defer r.Close()
 	out := runnertest.NewRecorder()
 	e, err := r.Start(patient(t), spec("run.1", shell(t, "echo 1; sleep 1; echo 2; exit 7", nil), out))
@@ -189,14 +149,14 @@ func TestEngine_thatHangsIsWaitedForAndGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	out.Await(t, 1)
-	engine.signal(t, syscall.SIGSTOP)
-	t.Cleanup(func() { engine.signal(t, syscall.SIGCONT) }) // or it cannot be stopped
+	engine.Signal(t, syscall.SIGSTOP)
+	t.Cleanup(func() { engine.Signal(t, syscall.SIGCONT) }) // or it cannot be stopped
 	for deadline := time.Now().Add(runnertest.Patience); r.engine.away() < time.Second; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody has seen that the engine hangs")
 		}
 	}
-	engine.signal(t, syscall.SIGCONT)
+	engine.Signal(t, syscall.SIGCONT)
 	if res, err := waitFor(t, e); err != nil || res.ExitCode != 7 || res.Reason != "" {
 		t.Errorf("the engine hung for a while: got exit code %d, reason %q, %v, want 7", res.ExitCode, res.Reason, err)
 	}
@@ -208,7 +168,7 @@ func TestEngine_thatHangsIsWaitedForAndGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine.signal(t, syscall.SIGSTOP)
+	engine.Signal(t, syscall.SIGSTOP)
 	if err := e.Stop(patient(t), time.Minute); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("stop = %v, want ErrGone", err)
 	}
@@ -219,9 +179,9 @@ func TestEngine_thatHangsIsWaitedForAndGivenUp(t *testing.T) {
 
 // A job has ended, its engine has said how, and hangs for good before it has shown all of the log and the result.
 func TestEngine_isGivenUpWithTheLogOfAJobThatHasEnded(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	p := &proxy{hold: "/logs", held: make(chan struct{}, 10), release: make(chan struct{}), hung: make(chan struct{})}
-	p.serve(t, shared.host())
+	p.serve(t, shared.Host())
 	r := openTuned(t, t.TempDir(), p.host, impatient)
 	defer func() { _ = r.abandon() }()
 	out := runnertest.NewRecorder()
@@ -244,10 +204,10 @@ func TestEngine_isGivenUpWithTheLogOfAJobThatHasEnded(t *testing.T) {
 
 // A run that comes while the engine is away is started when it is back, and a worker that starts meanwhile waits.
 func TestEngine_isWaitedFor(t *testing.T) {
-	engine := ownEngine(t, "")
-	r := openOn(t, t.TempDir(), engine.host())
+	engine := dockertest.Own(t, "docker", "")
+	r := openOn(t, t.TempDir(), engine.Host())
 	defer r.Close()
-	engine.run(t, "kill")
+	engine.Run(t, "kill")
 	type started struct {
 		runners.Execution
 		err error
@@ -260,7 +220,7 @@ func TestEngine_isWaitedFor(t *testing.T) {
 	}()
 	late := make(chan error, 1)
 	go func() {
-		k, err := dial([]client.Opt{client.WithHost(engine.host())}, slog.New(slog.DiscardHandler))
+		k, err := dial([]client.Opt{client.WithHost(engine.Host())}, slog.New(slog.DiscardHandler))
 		if err == nil {
 			var second *runner
 			if second, err = newRunner(context.Background(), k, r.config); err == nil {
@@ -276,7 +236,7 @@ func TestEngine_isWaitedFor(t *testing.T) {
 		t.Fatalf("a new worker was ready (%v) while the engine was away", err)
 	case <-time.After(time.Second):
 	}
-	engine.run(t, "up")
+	engine.Run(t, "up")
 	s := <-came
 	if s.err != nil {
 		t.Fatal(s.err)

@@ -16,7 +16,7 @@ import (
 )
 
 func TestStart_saysWhyAContainerDoesNotStart(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	for _, tt := range []struct {
@@ -39,7 +39,7 @@ func TestStart_saysWhyAContainerDoesNotStart(t *testing.T) {
 			if reason := runners.ReasonOf(err, ""); permanent != (tt.name != "no user") || reason != schemas.ReasonStartFailed || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v (reason %q, permanent %v), want start_failed with %q in it", err, reason, permanent, tt.want)
 			}
-			if left := shared.names(t, r); len(left) > 0 {
+			if left := names(t, r); len(left) > 0 {
 				t.Errorf("containers are left: %q", left)
 			}
 		})
@@ -48,7 +48,7 @@ func TestStart_saysWhyAContainerDoesNotStart(t *testing.T) {
 
 // A cancel while the image comes ends the start, and nothing is left of it.
 func TestStart_isCancelledDuringThePull(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	host := newRegistry(t)
 	t.Setenv("ROBOT_PASSWORD", "s3cret")
 	r := open(t, t.TempDir())
@@ -62,7 +62,7 @@ func TestStart_isCancelledDuringThePull(t *testing.T) {
 	if _, permanent := runners.IsPermanent(err); permanent || !errors.Is(err, why) {
 		t.Errorf("start = %v, want the cancel's cause", err)
 	}
-	if left := shared.names(t, r); len(left) > 0 {
+	if left := names(t, r); len(left) > 0 {
 		t.Errorf("containers are left: %q", left)
 	}
 }
@@ -112,7 +112,7 @@ func python(t *testing.T, r *runner, name, entrypoint, code, parameters string, 
 }
 
 func TestStart_runsAnEntrypoint(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	code := t.TempDir()
@@ -159,7 +159,7 @@ func TestStart_runsAnEntrypoint(t *testing.T) {
 
 // The kernel keeps SIGTERM from a container's first process that does not ask for it: the launcher does.
 func TestStop_endsAnEntrypointPolitely(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	r := open(t, t.TempDir())
 	defer r.Close()
 	code := t.TempDir()
