@@ -11,13 +11,16 @@ const (
 // essentialExited is AWS's reason of a task whose job has ended, well or not.
 const essentialExited = "Essential container in task exited"
 
+// outOfMemory is a container's reason when its memory limit has killed it.
+const outOfMemory = "OutOfMemoryError: Container killed due to memory usage"
+
 // A task's life. Every function here holds the endpoint's lock.
 
 func (e *Endpoint) begin(t *task) {
 	e.tasks.count++
 	t.id, t.order, t.created = newID(), e.tasks.count, e.clock.ms()
 	t.visible = t.created + stamp(e.knobs.Visible.Milliseconds())
-	t.containers = make([]container, len(t.definition.containers))
+	t.containers = make([]containerState, len(t.definition.containers))
 	e.tasks.byID[t.id] = t
 	e.move(t, provisioning)
 	e.clock.after(e.knobs.Pace.Provisioning, func() { e.provisioned(t) })
@@ -129,8 +132,10 @@ func (e *Endpoint) gone(t *task) {
 	if t.status >= deprovisioning {
 		return
 	}
-	if t.started != 0 {
-		t.executionStopped = e.clock.ms()
+	for i := range t.containers {
+		if t.containers[i].ended {
+			t.executionStopped = e.clock.ms()
+		}
 	}
 	e.move(t, deprovisioning)
 	e.clock.after(e.knobs.Pace.Deprovisioning, func() {

@@ -54,7 +54,7 @@ type task struct {
 	startedBy  string
 	overrides  json.RawMessage
 	tags       json.RawMessage
-	containers []container
+	containers []containerState
 	stopCode   string
 	reason     string
 	plan       *Plan // on paper
@@ -63,8 +63,8 @@ type task struct {
 	visible, created, pullStarted, pullStopped, started, stoppingAt, executionStopped, stoppedAt stamp
 }
 
-// container is what is known of one of a task's containers.
-type container struct {
+// containerState is what is known of one of a task's containers.
+type containerState struct {
 	begun   bool
 	ended   bool
 	code    *int32
