@@ -114,30 +114,24 @@ func (c *config) applyPool(p *schemas.Pool) {
 
 // watch keeps the copy until ctx ends. ready is closed when all there is has arrived.
 func (c *config) watch(ctx context.Context, conn *streams.Conn, ready chan<- struct{}, warn func(error)) {
-	var once sync.Once
+	complete := sync.OnceFunc(func() { close(ready) })
 	for ctx.Err() == nil {
-		first := make(chan struct{})
-		pass := make(chan struct{})
-		go func() {
-			defer close(pass)
+		first, over := make(chan struct{}), make(chan struct{})
+		var pass sync.WaitGroup
+		pass.Go(func() {
 			select {
 			case <-first:
-				once.Do(func() { close(ready) })
-			case <-ctx.Done():
+				complete()
+			case <-over:
 			}
-		}()
+		})
 		err := conn.WatchConfig(ctx, first, c.apply)
+		close(over)
+		pass.Wait()
 		if err == nil || errors.Is(err, context.Canceled) {
-			<-pass
 			return
 		}
 		warn(err)
 		pause(ctx, time.Second)
-		select {
-		case <-first:
-		default:
-			close(first)
-		}
-		<-pass
 	}
 }

@@ -131,11 +131,16 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	if err != nil {
 		return err
 	}
-	if w.heldEvery, err = w.conn.HeldEvery(drain); err != nil {
+	var system string
+	err = w.patiently(drain, func() (err error) {
+		if w.heldEvery, err = w.conn.HeldEvery(drain); err == nil {
+			system, err = w.conn.System(drain)
+		}
 		return err
-	}
-	system, err := w.conn.System(drain)
-	if err != nil {
+	})
+	if drain.Err() != nil {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	w.runner, err = w.Types[i].New(drain, runners.Config{System: system, Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code, Logger: w.Logger})
@@ -243,6 +248,22 @@ func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return schemas.Pool{}, nil
+		}
+	}
+}
+
+// patiently asks what NATS does not answer while it is away, until it does or ctx ends.
+func (w *Worker) patiently(ctx context.Context, ask func() error) error {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		err := ask()
+		if err == nil || !streams.Temporary(err) || w.conn.NC.IsClosed() {
+			return err
+		}
+		if wait == firstWait {
+			w.Logger.Warn("NATS does not answer; the worker starts when it does", "server", w.conn.URL(), "err", err)
+		}
+		if !pause(ctx, wait) {
+			return err
 		}
 	}
 }

@@ -39,7 +39,8 @@ type Config struct {
 	Inbox    string        // inbox prefix
 	Domain   string        // JetStream domain
 	Timeout  time.Duration // for connecting and for each request; 0: 5 s
-	Patient  bool          // keep trying to connect, rather than fail at the first try
+	Patient  bool          // keep trying to connect, rather than fail at the first try; nothing is checked
+	Later    bool          // fail at the first try, and leave [Conn.Check] to the caller, who can wait for a NATS that goes away again
 	Logger   *slog.Logger  // what happens to the connection; nil: nothing is logged
 }
 
@@ -115,7 +116,7 @@ func Connect(ctx context.Context, c Config) (*Conn, error) {
 	if c.Timeout > 0 {
 		conn.timeout = c.Timeout
 	}
-	if !c.Patient {
+	if !c.Patient && !c.Later {
 		if err := conn.Check(ctx); err != nil {
 			nc.Close()
 			return nil, err
@@ -197,7 +198,7 @@ func (c *Conn) Close() { c.NC.Close() }
 // Check says in one sentence why this server cannot serve Weir, or not this program: it is too old, has no JetStream, or was set
 // up for another major version of the schemas.
 func (c *Conn) Check(ctx context.Context) error {
-	if v := c.NC.ConnectedServerVersion(); older(v, MinServer) {
+	if v := c.NC.ConnectedServerVersion(); v != "" && older(v, MinServer) { // without a connection there is none
 		return fmt.Errorf("%w: the nats-server at %s is %s and Weir needs %s or later (it has the message schedules that pools use); upgrade it, or run: weir up",
 			ErrUnavailable, c.url, v, MinServer)
 	}

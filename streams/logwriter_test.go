@@ -187,7 +187,7 @@ func TestLogWriter_brokenConnectionsLoseAndDoubleNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, server.Options{StoreDir: dir, Port: server.RANDOM_PORT})
 	addr := s.Addr().(*net.TCPAddr)
-	p := newProxy(t, addr.String(), seed)
+	p := streamstest.NewProxy(t, addr.String(), seed)
 	c := dialProxy(t, p)
 	if err := streamstest.Dial(t, s).Setup(t.Context(), 1); err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestLogWriter_brokenConnectionsLoseAndDoubleNothing(t *testing.T) {
 			}
 			return
 		case <-time.After(pause):
-			p.cut()
+			p.Cut()
 			if cuts == 5 {
 				s.Shutdown()
 				s.WaitForShutdown()
@@ -263,9 +263,9 @@ func serve(t *testing.T, o server.Options) *server.Server {
 }
 
 // dialProxy connects through p and comes back at once.
-func dialProxy(t *testing.T, p *proxy) *streams.Conn {
+func dialProxy(t *testing.T, p *streamstest.Proxy) *streams.Conn {
 	t.Helper()
-	nc, err := nats.Connect(p.url(), nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0),
+	nc, err := nats.Connect(p.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(time.Millisecond), nats.ReconnectJitter(0, 0),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)

@@ -73,13 +73,13 @@ func TestRequests_readsAllOverASlowConnection(t *testing.T) {
 	}
 	createPool(t, direct, schemas.Pool{Name: "dev"})
 	n := fill(t, direct, 300, 4<<10)
-	p := newProxy(t, srv.Addr().String(), 1)
-	c, err := streams.Connect(t.Context(), streams.Config{Server: p.url(), Timeout: time.Second})
+	p := streamstest.NewProxy(t, srv.Addr().String(), 1)
+	c, err := streams.Connect(t.Context(), streams.Config{Server: p.URL(), Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	p.rate.Store(1 << 20) // all of it takes longer than the connection's timeout
+	p.Rate.Store(1 << 20) // all of it takes longer than the connection's timeout
 	sees(t, c, n)
 }
 
@@ -115,13 +115,13 @@ func TestRequests_withoutAnAnswerAreAnError(t *testing.T) {
 	}
 	createPool(t, direct, schemas.Pool{Name: "dev"})
 	fill(t, direct, 10, 1<<10)
-	p := newProxy(t, srv.Addr().String(), 1)
-	c, err := streams.Connect(t.Context(), streams.Config{Server: p.url(), Timeout: 300 * time.Millisecond})
+	p := streamstest.NewProxy(t, srv.Addr().String(), 1)
+	c, err := streams.Connect(t.Context(), streams.Config{Server: p.URL(), Timeout: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	p.rate.Store(100)
+	p.Rate.Store(100)
 	err = c.Requests(t.Context(), "dev", 1, func(streams.Stored) error { return nil })
 	if err == nil {
 		t.Error("got no error, want that nothing answers")

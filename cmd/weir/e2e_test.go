@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -96,20 +97,23 @@ func (p *program) output() string {
 	return p.out.String()
 }
 
-// await waits until the output has text.
-func (p *program) await(t *testing.T, text string) {
+// await waits until the output has one of the texts.
+func (p *program) await(t *testing.T, texts ...string) {
 	t.Helper()
 	limit := time.After(patience)
-	for !strings.Contains(p.output(), text) {
+	has := func() bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(p.output(), text) })
+	}
+	for !has() {
 		select {
 		case <-p.grown:
 		case <-p.ended:
-			if strings.Contains(p.output(), text) {
+			if has() {
 				return
 			}
-			t.Fatalf("%s ended (%s) without %q:\n%s", p.cmd, p.cmd.ProcessState, text, p.output())
+			t.Fatalf("%s ended (%s) without %q:\n%s", p.cmd, p.cmd.ProcessState, texts, p.output())
 		case <-limit:
-			t.Fatalf("%s did not say %q:\n%s", p.cmd, text, p.output())
+			t.Fatalf("%s did not say %q:\n%s", p.cmd, texts, p.output())
 		}
 	}
 }

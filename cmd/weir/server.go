@@ -102,10 +102,10 @@ func startServer(ctx context.Context, e *env, cfg server.Config, settings stream
 	return srv, conn, nil
 }
 
-// attachServer sets up a NATS that runs elsewhere.
+// attachServer sets up a NATS that runs elsewhere. It has to be there at first; when it goes away again, that is waited out.
 func attachServer(ctx context.Context, e *env, cfg serveConfig) (*server.Server, *streams.Conn, error) {
 	settings := e.global.conn
-	settings.Name, settings.Logger = "weir server", cfg.server.Logger
+	settings.Name, settings.Later, settings.Logger = "weir server", true, cfg.server.Logger
 	var conn *streams.Conn
 	err := patiently(ctx, cfg.server.Logger, func() (err error) {
 		conn, err = streams.Connect(ctx, settings)
@@ -126,14 +126,14 @@ func attachServer(ctx context.Context, e *env, cfg serveConfig) (*server.Server,
 	return srv, conn, nil
 }
 
-// patiently does what a NATS that is reached, but elects its leaders, cannot answer yet, until it can or ctx ends.
+// patiently does what a NATS cannot answer that is away for a while, or elects its leaders, until it can or ctx ends.
 func patiently(ctx context.Context, log *slog.Logger, do func() error) error {
 	for {
 		err := do()
 		if err == nil || !streams.Temporary(err) || ctx.Err() != nil {
 			return err
 		}
-		log.Warn("JetStream is not ready; that is tried again", "err", err)
+		log.Warn("NATS does not answer, or is not ready; that is tried again", "err", err)
 		select {
 		case <-ctx.Done():
 			return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/weir-run/weir/server"
 	"github.com/weir-run/weir/streams"
+	"github.com/weir-run/weir/streams/streamstest"
 )
 
 func TestServerStart_refusesSettingsThatCannotBeMeant(t *testing.T) {
@@ -118,4 +120,33 @@ func TestServerStart_startsItsOwnNATSWhateverNATSURLSays(t *testing.T) {
 	second := startProgram(t, t.TempDir(), env.Path, env.Args[1:]...)
 	second.await(t, "nats://"+other)
 	second.await(t, "Data")
+}
+
+// NATS goes away at each of the requests by which weir server start sets it up: that waits, and goes on when NATS is back.
+func TestServerStart_waitsForANATSThatGoesAwayAsItStarts(t *testing.T) {
+	t.Parallel()
+	target := strings.TrimPrefix(newNATS(t), "nats://")
+	for n := 1; ; n++ {
+		p := streamstest.NewProxy(t, target, 1)
+		p.BlockAt(n, "PUB $")
+		s := start(t, t.TempDir(), "--server", p.URL(), "--timeout", "300ms", "server", "start", "--http-listen", "off", "--keep-events", fmt.Sprintf("%dh", n))
+		s.await(t, "tried again", "server is ready")
+		if !strings.Contains(s.output(), "tried again") {
+			if n < 10 {
+				t.Errorf("it made %d requests until it was ready, want some", n-1)
+			}
+			return
+		}
+		select {
+		case <-s.ended:
+			t.Fatalf("at request %d it ended:\n%s", n, s.output())
+		case <-time.After(1500 * time.Millisecond): // it has tried again
+		}
+		p.Unblock(t)
+		s.await(t, "server is ready")
+		s.signal(t, syscall.SIGTERM)
+		if code := s.exit(t); code != exitOK {
+			t.Errorf("request %d: exit code %d:\n%s", n, code, s.output())
+		}
+	}
 }
