@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
@@ -28,7 +29,8 @@ type proxy struct {
 	late    bool          // it is the answer that is held
 	hung    chan struct{} // closed when every request is to be held; nil: none is but those above
 
-	answer func(*http.Response) // may change an answer; nil: none is
+	answer func(*http.Response)                   // may change an answer; nil: none is
+	lose   func(r *http.Request) (ask, lost bool) // whether a request is cut off instead, and whether the engine gets it all the same; nil: none is
 }
 
 func newProxy(t testing.TB, engine, hold string, late bool) *proxy {
@@ -64,6 +66,14 @@ func (p *proxy) serve(t testing.TB, engine string) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !p.late && p.holds(r) {
 			p.wait()
+		}
+		if p.lose != nil {
+			if ask, lost := p.lose(r); lost {
+				if ask {
+					back.ServeHTTP(httptest.NewRecorder(), r)
+				}
+				panic(http.ErrAbortHandler)
+			}
 		}
 		select {
 		case <-p.hung:
@@ -199,5 +209,75 @@ func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A cancel comes while a container starts, and the engine dies at the same moment, before it has answered: a container that runs is the
+// asker's to end, and where none runs there will be none.
+func TestStart_cancelledAsTheEngineDiesTellsWhatRuns(t *testing.T) {
+	shared.up(t)
+	why := errors.New("somebody asked for it")
+	for name, reached := range map[string]bool{"before the request has reached it": false, "before it has answered": true} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(patient(t))
+			p := &proxy{}
+			p.lose = func(r *http.Request) (bool, bool) {
+				if !strings.HasSuffix(r.URL.Path, "/start") {
+					return false, false
+				}
+				cancel(why)
+				return reached, true
+			}
+			p.serve(t, shared.host())
+			r := openOn(t, t.TempDir(), p.host)
+			defer r.Close()
+			e, err := r.Start(ctx, spec("run.1", shell(t, "exec sleep 600", nil), nil))
+			running := shared.docker(t, "ps", "-q", "--filter", "label="+labelSystem+"="+r.config.System)
+			if !reached {
+				if !errors.Is(err, why) || running != "" {
+					t.Errorf("start = %v, want the cancel's cause; running: %q, want nothing", err, running)
+				}
+				return
+			}
+			if err != nil || running == "" {
+				t.Fatalf("start = %v, running: %q, want an execution that runs", err, running)
+			}
+			if err := e.Stop(patient(t), 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A cancel comes while a container starts, and the engine has started it: another worker may hold it by then, so that nobody but the
+// asker ends it.
+func TestStart_cancelledTooLateLeavesTheContainerToTheAsker(t *testing.T) {
+	shared.up(t)
+	dir := t.TempDir()
+	p := newProxy(t, shared.host(), "/start", true)
+	r, second := openOn(t, dir, p.host), openOn(t, dir, shared.host())
+	defer r.Close()
+	defer second.Close()
+	ctx, cancel := context.WithCancel(patient(t))
+	started := make(chan error, 1)
+	go func() {
+		_, err := r.Start(ctx, spec("run.1", shell(t, "exec sleep 600", nil), nil))
+		started <- err
+	}()
+	<-p.held
+	e, err := second.Find(patient(t), runners.Sought{Name: "run.1", Output: runnertest.NewRecorder()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	close(p.release)
+	if err := <-started; err != nil {
+		t.Errorf("start = %v, want what runs", err)
+	}
+	if shared.docker(t, "inspect", "-f", "{{.State.Running}}", e.ID()) != "true" {
+		t.Error("the container that another worker holds does not run any more")
+	}
+	if err := e.Stop(patient(t), 0); err != nil {
+		t.Error(err)
 	}
 }

@@ -37,25 +37,59 @@ func (r *runner) Start(ctx context.Context, spec runners.Spec) (runners.Executio
 		ctx, cancel = context.WithTimeoutCause(ctx, d, fmt.Errorf("%w of %s", errStartTimedOut, d))
 		defer cancel()
 	}
+	e, err := r.start(ctx, &spec, job)
+	switch {
+	case errors.Is(err, errStartTimedOut):
+		return nil, runners.Permanent(schemas.ReasonStartTimedOut, fmt.Errorf("start %s: %w", spec.Name, err))
+	case errors.Is(err, errAway):
+		return nil, runners.Because(schemas.ReasonEngineUnreachable, fmt.Errorf("start %s: %w", spec.Name, err))
+	case err != nil:
+		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
+	}
+	return e, nil
+}
+
+// start tries until the engine has said what becomes of the container.
+func (r *runner) start(ctx context.Context, spec *runners.Spec, job *Job) (runners.Execution, error) {
 	for {
-		e, err := r.tryStart(ctx, &spec, job)
-		switch {
-		case err == nil:
+		e, err := r.tryStart(ctx, spec, job)
+		if err == nil {
 			return e, nil
-		case errors.Is(err, errStartTimedOut):
-			return nil, runners.Permanent(schemas.ReasonStartTimedOut, fmt.Errorf("start %s: %w", spec.Name, err))
-		case ctx.Err() != nil || !unreachable(err) || marked(err):
-			return nil, fmt.Errorf("start %s: %w", spec.Name, err)
+		}
+		if !unreachable(err) || marked(err) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return nil, err
 		}
 		// What the engine did before it was gone is found by its name.
 		if err := r.engine.await(ctx, true); errors.Is(err, errAway) {
-			return nil, runners.Because(schemas.ReasonEngineUnreachable, fmt.Errorf("start %s: %w", spec.Name, err))
-		} else if err != nil {
-			return nil, fmt.Errorf("start %s: %w", spec.Name, err)
+			return nil, err
 		}
 		if !pause(ctx, firstWait) {
-			return nil, fmt.Errorf("start %s: %w", spec.Name, context.Cause(ctx))
+			return r.settle(ctx, spec)
 		}
+	}
+}
+
+// settle finds out what an engine did that was gone before it had answered, when nothing is to be started any more: a container that runs
+// is for the asker to end, and where there is none there will be none.
+func (r *runner) settle(ctx context.Context, spec *runners.Spec) (runners.Execution, error) {
+	if errors.Is(context.Cause(ctx), runners.ErrLetGo) {
+		return nil, runners.ErrLetGo // the next one finds it
+	}
+	whole := context.WithoutCancel(ctx)
+	for {
+		if err := r.engine.await(whole, true); err != nil {
+			return nil, err
+		}
+		e, err := r.Find(whole, runners.Sought{Name: spec.Name, Output: spec.Output})
+		switch {
+		case err == nil:
+			return e, nil
+		case errors.Is(err, runners.ErrGone) && !marked(err):
+			return nil, context.Cause(ctx)
+		case !unreachable(err):
+			return nil, err
+		}
+		pause(whole, firstWait)
 	}
 }
 
@@ -102,11 +136,7 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job) (*e
 		}
 		return nil, why
 	}
-	if ctx.Err() != nil {
-		r.release(e)
-		r.discard(whole, id)
-		return nil, context.Cause(ctx)
-	}
+	// It runs, although ctx may be over by now: another worker may have found it, so it is for the asker to end.
 	r.spawn(func(ctx context.Context) { e.follow(ctx, outputOf(job, spec.Output)) })
 	return e, nil
 }
