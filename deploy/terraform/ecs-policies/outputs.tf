@@ -1,0 +1,19 @@
+output "runner" {
+  description = "Policy of whoever submits tasks: a worker of an ecs pool, or the server of ecs:push pools."
+  value       = local.policies.runner
+}
+
+output "execution" {
+  description = "Policy of the role with which ECS starts tasks: image, secrets, log streams."
+  value       = local.policies.execution
+}
+
+output "tasks" {
+  description = "Trust policy of the roles of tasks."
+  value       = local.policies.tasks
+}
+
+output "events" {
+  description = "Policy of the queue of task events."
+  value       = local.policies.events
+}
