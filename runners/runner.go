@@ -223,6 +223,9 @@ type Type struct {
 	// Check refuses a rendered job configuration that could never start, with a sentence that says why. It is called
 	// when a deployment is deployed and before a run is claimed a slot; it reaches no infrastructure.
 	Check func(job json.RawMessage) error
+
+	// Provision prepares what a pool needs around it on the infrastructure; nil: nothing is needed.
+	Provision Provision
 }
 
 // Config is what a worker gives its runner.

@@ -9,7 +9,7 @@ output "task_definition_arn" {
 }
 
 output "role_arn" {
-  description = "ARN of the worker's role, to attach what references (from_env) of jobs need."
+  description = "ARN of the worker's role."
   value       = aws_iam_role.worker.arn
 }
 

@@ -57,7 +57,7 @@ variable "arguments" {
 }
 
 variable "environment" {
-  description = "Further variables of the worker: the output environment of ecs-push, or what env references (from_env) of jobs name. Not for secrets."
+  description = "Further variables of the worker, such as the output environment of ecs-push. Not for secrets."
   type        = map(string)
   default     = {}
 }

@@ -22,6 +22,8 @@ var (
 	tasks string
 	//go:embed events.json.tftpl
 	events string
+	//go:embed provision.json.tftpl
+	provision string
 )
 
 // Policy is a policy's text.
@@ -33,6 +35,7 @@ var (
 	Execution = Policy(execution) // of the role with which ECS starts a task: image, secrets, log streams
 	Tasks     = Policy(tasks)     // who may take on the roles of tasks
 	Events    = Policy(events)    // who may send to the queue of task events
+	Provision = Policy(provision) // of whoever makes cluster, roles and log group by weir work-pool provision
 )
 
 // FamilyPrefix is what the names of all task definition families begin with that Weir registers by itself.
