@@ -68,6 +68,7 @@ func workPoolCommand(e *env) *cli.Command {
 				},
 				Action: e.action(e.defaultTemplate),
 			},
+			provisionCommand(e),
 		},
 	}
 }
