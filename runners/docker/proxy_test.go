@@ -215,7 +215,7 @@ func TestFind_neverRemovesAContainerThatRuns(t *testing.T) {
 // A cancel comes while a container starts, and the engine dies at the same moment, before it has answered: a container that runs is the
 // asker's to end, and where none runs there will be none.
 func TestStart_cancelledAsTheEngineDiesTellsWhatRuns(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	why := errors.New("somebody asked for it")
 	for name, reached := range map[string]bool{"before the request has reached it": false, "before it has answered": true} {
 		t.Run(name, func(t *testing.T) {
@@ -228,11 +228,11 @@ func TestStart_cancelledAsTheEngineDiesTellsWhatRuns(t *testing.T) {
 				cancel(why)
 				return reached, true
 			}
-			p.serve(t, shared.host())
+			p.serve(t, shared.Host())
 			r := openOn(t, t.TempDir(), p.host)
 			defer r.Close()
 			e, err := r.Start(ctx, spec("run.1", shell(t, "exec sleep 600", nil), nil))
-			running := shared.docker(t, "ps", "-q", "--filter", "label="+labelSystem+"="+r.config.System)
+			running := shared.Docker(t, "ps", "-q", "--filter", "label="+labelSystem+"="+r.config.System)
 			if !reached {
 				if !errors.Is(err, why) || running != "" {
 					t.Errorf("start = %v, want the cancel's cause; running: %q, want nothing", err, running)
@@ -252,10 +252,10 @@ func TestStart_cancelledAsTheEngineDiesTellsWhatRuns(t *testing.T) {
 // A cancel comes while a container starts, and the engine has started it: another worker may hold it by then, so that nobody but the
 // asker ends it.
 func TestStart_cancelledTooLateLeavesTheContainerToTheAsker(t *testing.T) {
-	shared.up(t)
+	shared.Up(t)
 	dir := t.TempDir()
-	p := newProxy(t, shared.host(), "/start", true)
-	r, second := openOn(t, dir, p.host), openOn(t, dir, shared.host())
+	p := newProxy(t, shared.Host(), "/start", true)
+	r, second := openOn(t, dir, p.host), openOn(t, dir, shared.Host())
 	defer r.Close()
 	defer second.Close()
 	ctx, cancel := context.WithCancel(patient(t))
@@ -274,7 +274,7 @@ func TestStart_cancelledTooLateLeavesTheContainerToTheAsker(t *testing.T) {
 	if err := <-started; err != nil {
 		t.Errorf("start = %v, want what runs", err)
 	}
-	if shared.docker(t, "inspect", "-f", "{{.State.Running}}", e.ID()) != "true" {
+	if shared.Docker(t, "inspect", "-f", "{{.State.Running}}", e.ID()) != "true" {
 		t.Error("the container that another worker holds does not run any more")
 	}
 	if err := e.Stop(patient(t), 0); err != nil {
