@@ -20,8 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-
-	"github.com/weir-run/weir/runners"
 )
 
 // ecsAPI is what is asked of ECS.
@@ -76,7 +74,7 @@ const connections = 32
 
 // newClients finds region, credentials and endpoint as every AWS program does: environment, shared files, the machine's or the task's
 // role. Credentials are asked for when the first call is made, and again when they run out.
-func newClients(ctx context.Context, config runners.Config, log *slog.Logger) (*clients, error) {
+func newClients(ctx context.Context, log *slog.Logger) (*clients, error) {
 	scale, err := rateScale(os.Getenv(rateVariable))
 	if err != nil {
 		return nil, err

@@ -29,6 +29,9 @@ func (c *clients) failed(action string, j *Job, err error) error {
 	}
 	words := awsWords(err)
 
+	if e, ok := errors.AsType[*callError](err); ok && e.ended {
+		return fmt.Errorf("%s: %w", action, err)
+	}
 	if _, ok := errors.AsType[*credentialsError](err); ok {
 		return environment("there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker runs, or give its task or machine a role (%s)", words)
 	}
@@ -79,8 +82,8 @@ var hints = []struct {
 	{regexp.MustCompile(`(?i)capacity provider`), "the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers), or name another in capacity", false},
 	{regexp.MustCompile(`(?i)overrides`), "the run's command, variables or resources cannot be laid over the task definition", false},
 	{regexp.MustCompile(`(?i)role`), "a role cannot be used: check execution_role_arn and task_role_arn, that ecs-tasks.amazonaws.com may assume them, and that the worker's role may pass them (iam:PassRole)", false},
-	{regexp.MustCompile(`(?i)inactive|does not exist|not found|unable to describe task definition`), "the task definition is not there, or was deregistered: name another in task_definition_arn", false},
 	{regexp.MustCompile(`(?i)subnet|security group|network configuration|networkConfiguration|vpc`), "the network cannot be used: check subnets and securityGroups in network_configuration, or vpc_id", false},
+	{regexp.MustCompile(`(?i)task ?definition`), "the task definition is not there, or was deregistered: name another in task_definition_arn", false},
 	{regexp.MustCompile(`(?i)cpu|memory`), "ECS does not have that cpu and memory", false},
 }
 
@@ -97,6 +100,9 @@ func awsWords(err error) string {
 	}
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode() + ": " + clip(api.ErrorMessage())
+	}
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		return fmt.Sprintf("HTTP status %d", answer.HTTPStatusCode())
 	}
 	return clip(err.Error())
 }

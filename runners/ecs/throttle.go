@@ -158,7 +158,8 @@ var errUnknown = errors.New("it is not known whether AWS did it")
 // A callError is the end of a call whose outcome may be unknown.
 type callError struct {
 	err     error
-	last    error // AWS's last words where err is that ctx has ended; or nil
+	ended   bool  // err is why ctx has ended
+	last    error // AWS's last words before that; or nil
 	unknown bool
 }
 
@@ -212,7 +213,7 @@ func (t *throttle) call(ctx context.Context, class class, log *slog.Logger, f fu
 	unknown := false
 	for bound := firstWait; ; bound = min(2*bound, lastWait) {
 		if err := b.wait(ctx); err != nil {
-			return &callError{err, last, unknown}
+			return &callError{err, true, last, unknown}
 		}
 		try, cancel := context.WithTimeout(ctx, callTime(class))
 		err := f(try)
@@ -222,7 +223,7 @@ func (t *throttle) call(ctx context.Context, class class, log *slog.Logger, f fu
 			b.taken(time.Now())
 			return nil
 		case definite:
-			return &callError{err, nil, unknown}
+			return &callError{err, false, nil, unknown}
 		case busy:
 			b.refused(time.Now())
 		case broken:
@@ -233,7 +234,7 @@ func (t *throttle) call(ctx context.Context, class class, log *slog.Logger, f fu
 		}
 		last = err
 		if err := sleep(ctx, rand.N(bound)); err != nil { //nolint:gosec // it only spreads tries
-			return &callError{err, last, unknown}
+			return &callError{err, true, last, unknown}
 		}
 	}
 }
