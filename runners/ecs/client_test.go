@@ -4,7 +4,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -131,7 +131,7 @@ func TestClients_startOnceThoughAnswersAreLost(t *testing.T) {
 func TestClients_trustWhatAWS_CA_BUNDLENames(t *testing.T) {
 	e := ecstest.Open(t, ecstest.Paper(nil))
 	server := httptest.NewUnstartedServer(e)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of the client that does not trust it
+	server.Config.ErrorLog = slog.NewLogLogger(silence.Handler(), slog.LevelError) // it tells of the client that does not trust it
 	server.StartTLS()
 	defer server.Close()
 	lonely(t)
@@ -175,7 +175,7 @@ func TestBuffered_givesABodyThatCanBeReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = buffered{roundTrip(func(r *http.Request) (*http.Response, error) {
+	answer, err := buffered{roundTrip(func(r *http.Request) (*http.Response, error) {
 		again, err := r.GetBody()
 		if err != nil {
 			return nil, err
@@ -185,9 +185,12 @@ func TestBuffered_givesABodyThatCanBeReadAgain(t *testing.T) {
 		if string(first) != "hello" || string(second) != "hello" || r.ContentLength != 5 || r == req {
 			t.Errorf("got %q, then %q, of %d bytes", first, second, r.ContentLength)
 		}
-		return nil, nil
+		return &http.Response{Body: http.NoBody}, nil
 	})}.RoundTrip(req)
-	if err != nil || !closed {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := answer.Body.Close(); err != nil || !closed {
 		t.Errorf("%v; the SDK's body is closed: %t", err, closed)
 	}
 }

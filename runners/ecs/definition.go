@@ -218,7 +218,7 @@ func asked(t *types.TaskDefinition, tags []types.Tag) *ecs.RegisterTaskDefinitio
 	return &ecs.RegisterTaskDefinitionInput{
 		ContainerDefinitions: t.ContainerDefinitions, Family: t.Family, Cpu: t.Cpu, Memory: t.Memory, ExecutionRoleArn: t.ExecutionRoleArn, TaskRoleArn: t.TaskRoleArn,
 		NetworkMode: t.NetworkMode, RequiresCompatibilities: t.RequiresCompatibilities, RuntimePlatform: t.RuntimePlatform, EphemeralStorage: t.EphemeralStorage,
-		EnableFaultInjection: t.EnableFaultInjection, InferenceAccelerators: t.InferenceAccelerators, IpcMode: t.IpcMode, PidMode: t.PidMode,
+		EnableFaultInjection: t.EnableFaultInjection, IpcMode: t.IpcMode, PidMode: t.PidMode,
 		PlacementConstraints: t.PlacementConstraints, ProxyConfiguration: t.ProxyConfiguration, Volumes: t.Volumes, Tags: tags,
 	}
 }

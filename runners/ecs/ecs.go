@@ -58,7 +58,7 @@ func newRunner(ctx context.Context, config runners.Config) (*runner, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c, err := newClients(ctx, config, log)
+	c, err := newClients(ctx, log)
 	if err != nil {
 		return nil, err
 	}

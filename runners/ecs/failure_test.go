@@ -16,7 +16,7 @@ import (
 	"github.com/weir-run/weir/schemas"
 )
 
-func said(code, message string) error {
+func worded(code, message string) error {
 	return answered(400, &smithy.GenericAPIError{Code: code, Message: message})
 }
 
@@ -29,30 +29,30 @@ func TestFailed_saysWhatToDo(t *testing.T) {
 		final  bool
 	}{
 		{&credentialsError{errors.New("no EC2 IMDS role found")}, `there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker runs, or give its task or machine a role (no EC2 IMDS role found)`, schemas.ReasonStartFailed, false},
-		{said("ExpiredTokenException", "The security token included in the request is expired"), `the worker's AWS credentials have expired: log in again (aws sso login)`, schemas.ReasonStartFailed, false},
-		{said("UnrecognizedClientException", "invalid"), `AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID`, schemas.ReasonStartFailed, false},
+		{worded("ExpiredTokenException", "The security token included in the request is expired"), `the worker's AWS credentials have expired: log in again (aws sso login)`, schemas.ReasonStartFailed, false},
+		{worded("UnrecognizedClientException", "invalid"), `AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID`, schemas.ReasonStartFailed, false},
 		{
-			said("AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/w/s is not authorized to perform: ecs:RunTask on resource: arn:aws:ecs:us-east-1:123456789012:task-definition/x:1 because no identity-based policy allows the ecs:RunTask action"),
+			worded("AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/w/s is not authorized to perform: ecs:RunTask on resource: arn:aws:ecs:us-east-1:123456789012:task-definition/x:1 because no identity-based policy allows the ecs:RunTask action"),
 			`the worker's role may not ecs:RunTask on arn:aws:ecs:us-east-1:123456789012:task-definition/x:1: add it to its policy, as deploy/terraform/ecs-worker has it`, schemas.ReasonStartFailed, true,
 		},
 		{
-			said("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:iam::1:user/x is not authorized to perform: ec2:DescribeSubnets because"),
+			worded("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:iam::1:user/x is not authorized to perform: ec2:DescribeSubnets because"),
 			`the worker's role may not ec2:DescribeSubnets: add it`, schemas.ReasonStartFailed, true,
 		},
 		{answered(403, errors.New("<html>")), `AWS refuses it to the worker's credentials: allow its role what deploy/terraform/ecs-worker has`, schemas.ReasonStartFailed, true},
 		{answered(400, &types.ClusterNotFoundException{Message: aws.String("Cluster not found.")}), `there is no cluster jobs in us-east-1: create it (aws ecs create-cluster --cluster-name jobs), or name another in the job variable cluster`, schemas.ReasonStartFailed, true},
-		{said("PlatformUnknownException", "x"), `Fargate has no platform version 9.9: leave platform_version out`, schemas.ReasonStartFailed, true},
-		{said("InvalidVpcID.NotFound", "x"), `there is no VPC vpc-1 in us-east-1`, schemas.ReasonStartFailed, true},
-		{said("ClientException", "The specified capacity provider 'x' was not found"), `the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers)`, schemas.ReasonStartFailed, true},
-		{said("InvalidParameterException", "No Container Instances were found in your cluster."), `ECS has no room for the task now (InvalidParameterException: No Container Instances`, schemas.ReasonCapacity, false},
-		{said("ClientException", "Capacity is unavailable at this time. Please try again later or in a different availability zone"), `no room`, schemas.ReasonCapacity, false},
-		{said("ClientException", "You’ve reached the limit on the number of vCPUs you can run concurrently"), `no room`, schemas.ReasonCapacity, false},
-		{said("ClientException", "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task."), `a role cannot be used: check execution_role_arn and task_role_arn`, schemas.ReasonStartFailed, true},
-		{said("InvalidParameterException", "TaskDefinition is inactive"), `was deregistered`, schemas.ReasonStartFailed, true},
-		{said("InvalidParameterException", "The subnet ID 'subnet-9' is wrong (ErrorCode: InvalidSubnetID.NotFound)"), `the network cannot be used: check subnets`, schemas.ReasonStartFailed, true},
-		{said("InvalidParameterException", "The subnet ID 'subnet-9' does not exist (ErrorCode: InvalidSubnetID.NotFound)"), `the network cannot be used: check subnets`, schemas.ReasonStartFailed, true},
-		{said("ClientException", "No Fargate configuration exists for given values: 1024 CPU, 512 memory."), `ECS does not have that cpu and memory`, schemas.ReasonStartFailed, true},
-		{said("InvalidParameterException", "Something new"), `AWS refuses it: InvalidParameterException: Something new`, schemas.ReasonStartFailed, true},
+		{worded("PlatformUnknownException", "x"), `Fargate has no platform version 9.9: leave platform_version out`, schemas.ReasonStartFailed, true},
+		{worded("InvalidVpcID.NotFound", "x"), `there is no VPC vpc-1 in us-east-1`, schemas.ReasonStartFailed, true},
+		{worded("ClientException", "The specified capacity provider 'x' was not found"), `the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers)`, schemas.ReasonStartFailed, true},
+		{worded("InvalidParameterException", "No Container Instances were found in your cluster."), `ECS has no room for the task now (InvalidParameterException: No Container Instances`, schemas.ReasonCapacity, false},
+		{worded("ClientException", "Capacity is unavailable at this time. Please try again later or in a different availability zone"), `no room`, schemas.ReasonCapacity, false},
+		{worded("ClientException", "You’ve reached the limit on the number of vCPUs you can run concurrently"), `no room`, schemas.ReasonCapacity, false},
+		{worded("ClientException", "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task."), `a role cannot be used: check execution_role_arn and task_role_arn`, schemas.ReasonStartFailed, true},
+		{worded("InvalidParameterException", "TaskDefinition is inactive"), `was deregistered`, schemas.ReasonStartFailed, true},
+		{worded("InvalidParameterException", "The subnet ID 'subnet-9' is wrong (ErrorCode: InvalidSubnetID.NotFound)"), `the network cannot be used: check subnets`, schemas.ReasonStartFailed, true},
+		{worded("InvalidParameterException", "The subnet ID 'subnet-9' does not exist (ErrorCode: InvalidSubnetID.NotFound)"), `the network cannot be used: check subnets`, schemas.ReasonStartFailed, true},
+		{worded("ClientException", "No Fargate configuration exists for given values: 1024 CPU, 512 memory."), `ECS does not have that cpu and memory`, schemas.ReasonStartFailed, true},
+		{worded("InvalidParameterException", "Something new"), `AWS refuses it: InvalidParameterException: Something new`, schemas.ReasonStartFailed, true},
 	} {
 		err := c.failed("start the task", job, &callError{err: tt.err})
 		_, final := runners.IsPermanent(err)
@@ -68,7 +68,7 @@ func TestFailed_saysWhatToDo(t *testing.T) {
 // What a caller has to know of an error stays known when it is said in words.
 func TestFailed_hidesNothing(t *testing.T) {
 	c := &clients{}
-	err := c.failed("start the task", &Job{}, &callError{err: said("ClientException", "x"), unknown: true})
+	err := c.failed("start the task", &Job{}, &callError{err: worded("ClientException", "x"), unknown: true})
 	if !errors.Is(err, errUnknown) {
 		t.Errorf("%v does not tell that the outcome is not known", err)
 	}
@@ -109,10 +109,10 @@ func TestFailed_knowsAWSOwnWords(t *testing.T) {
 		return in, job
 	}
 	for variables, want := range map[string]string{
-		`{"image": "i", "cluster": "none"}`:                                           "there is no cluster none in us-east-1",
-		`{"image": "i", "network_configuration": {"subnets": ["subnet-x"]}}`:          "the network cannot be used",
-		`{"image": "i", "capacity": ["gpu"]}`:                                         "the cluster does not have that capacity provider",
-		`{"image": "i", "launch_type": "EC2", "vpc_id": "vpc-default"}`:               "no room",
+		`{"image": "i", "cluster": "none"}`:                                  "there is no cluster none in us-east-1",
+		`{"image": "i", "network_configuration": {"subnets": ["subnet-x"]}}`: "the network cannot be used",
+		`{"image": "i", "capacity": ["gpu"]}`:                                "the cluster does not have that capacity provider",
+		`{"image": "i", "launch_type": "EC2", "vpc_id": "vpc-default"}`:      "no room",
 	} {
 		in, job := request(variables)
 		if err := run(in, job); !strings.Contains(err.Error(), want) {

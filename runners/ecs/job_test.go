@@ -24,8 +24,7 @@ func rendered(t testing.TB, variables string) (json.RawMessage, error) {
 	if err := json.Unmarshal([]byte(variables), &vars); err != nil {
 		t.Fatalf("bad test data %s: %v", variables, err)
 	}
-	kind := runners.Type{Name: "ecs", Template: template, OwnFiles: true, Check: check}
-	return runners.Job(kind, schemas.Pool{Name: "p"}, schemas.Deployment{Name: "d", JobVariables: vars}, nil)
+	return runners.Job(Type, schemas.Pool{Name: "p"}, schemas.Deployment{Name: "d", JobVariables: vars}, nil)
 }
 
 // jobOf is a job of the default template that is as it should be.

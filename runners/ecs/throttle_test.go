@@ -249,7 +249,8 @@ func TestCall_saysOnceAMinuteThatAWSIsAway(t *testing.T) {
 }
 
 func TestSharedThrottle_isOneForARegion(t *testing.T) {
-	if sharedThrottle("test a", 1) != sharedThrottle("test a", 1) || sharedThrottle("test a", 1) == sharedThrottle("test b", 1) {
+	first, second, other := sharedThrottle("test a", 1), sharedThrottle("test a", 1), sharedThrottle("test b", 1)
+	if first != second || first == other {
 		t.Error("two runners that speak to one region have to share their rates, and others must not")
 	}
 }
