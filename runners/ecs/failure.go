@@ -38,7 +38,7 @@ func (c *clients) failed(action string, j *Job, err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusForbidden {
-			return final("AWS refuses it to the worker's credentials: allow its role what deploy/terraform/ecs-worker has (%s)", words)
+			return final("AWS refuses it to the worker's role: allow it what weir work-pool provision POOL --rights runner prints (%s)", words)
 		}
 		return fmt.Errorf("%s: %w", action, err)
 	}
@@ -49,7 +49,7 @@ func (c *clients) failed(action string, j *Job, err error) error {
 		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "AuthFailure", "NotAuthorized", "OptInRequired":
 		return environment("AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, that its region %s is enabled for the account, and its machine's clock (%s)", c.region, words)
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException":
-		return final("the worker's role may not %s: add it to its policy, as deploy/terraform/ecs-worker has it (%s)", deniedAction(api.ErrorMessage()), words)
+		return final("the worker's role may not %s: allow it what weir work-pool provision POOL --rights runner prints (%s)", deniedAction(api.ErrorMessage()), words)
 	case "ClusterNotFoundException":
 		return final("there is no cluster %s in %s: create it (aws ecs create-cluster --cluster-name %s), or name another in the job variable cluster (%s)", clip(j.cluster()), c.region, clip(j.cluster()), words)
 	case "PlatformUnknownException":

@@ -33,13 +33,13 @@ func TestFailed_saysWhatToDo(t *testing.T) {
 		{worded("UnrecognizedClientException", "invalid"), `AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID`, schemas.ReasonStartFailed, false},
 		{
 			worded("AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/w/s is not authorized to perform: ecs:RunTask on resource: arn:aws:ecs:us-east-1:123456789012:task-definition/x:1 because no identity-based policy allows the ecs:RunTask action"),
-			`the worker's role may not ecs:RunTask on arn:aws:ecs:us-east-1:123456789012:task-definition/x:1: add it to its policy, as deploy/terraform/ecs-worker has it`, schemas.ReasonStartFailed, true,
+			`the worker's role may not ecs:RunTask on arn:aws:ecs:us-east-1:123456789012:task-definition/x:1: allow it what weir work-pool provision POOL --rights runner prints`, schemas.ReasonStartFailed, true,
 		},
 		{
 			worded("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:iam::1:user/x is not authorized to perform: ec2:DescribeSubnets because"),
-			`the worker's role may not ec2:DescribeSubnets: add it`, schemas.ReasonStartFailed, true,
+			`the worker's role may not ec2:DescribeSubnets: allow it`, schemas.ReasonStartFailed, true,
 		},
-		{answered(403, errors.New("<html>")), `AWS refuses it to the worker's credentials: allow its role what deploy/terraform/ecs-worker has`, schemas.ReasonStartFailed, true},
+		{answered(403, errors.New("<html>")), `AWS refuses it to the worker's role: allow it what weir`, schemas.ReasonStartFailed, true},
 		{answered(400, &types.ClusterNotFoundException{Message: aws.String("Cluster not found.")}), `there is no cluster jobs in us-east-1: create it (aws ecs create-cluster --cluster-name jobs), or name another in the job variable cluster`, schemas.ReasonStartFailed, true},
 		{worded("PlatformUnknownException", "x"), `Fargate has no platform version 9.9: leave platform_version out`, schemas.ReasonStartFailed, true},
 		{worded("InvalidVpcID.NotFound", "x"), `there is no VPC vpc-1 in us-east-1`, schemas.ReasonStartFailed, true},
