@@ -210,7 +210,7 @@ func (e *execution) see(t *task) (news bool) {
 	if t.ran(e.container) && !isClosed(e.begun) {
 		close(e.begun)
 	}
-	if e.roomed != nil && !t.waits() {
+	if e.roomed != nil && !t.waits(e.container) {
 		close(e.roomed)
 		e.roomed = nil
 	}
@@ -237,6 +237,9 @@ func (e *execution) end(res runners.Result, err error) {
 	}
 	e.ended, e.err = res, err
 	close(e.over)
+	if err != nil && !errors.Is(err, runners.ErrGone) { // it never ran, and wrote nothing
+		e.reads, e.output = false, nil
+	}
 	e.join()
 	reads := e.reads
 	e.mu.Unlock()
@@ -255,6 +258,9 @@ func (e *execution) read(out runners.Output, at *logTarget, position int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.logs = at
+	if !e.reads {
+		return // it has ended without having run
+	}
 	if e.output = output; output != nil {
 		e.join()
 		return

@@ -12,7 +12,7 @@ import (
 )
 
 func TestLife(t *testing.T) {
-	bubble(t, lives(time.Minute, 7, lines(3)...), func(b *bench) {
+	bubble(t, lives(time.Minute, 7, lines(3)...), func(t *testing.T, b *bench) {
 		r := b.worker("w")
 		out := runnertest.NewRecorder()
 		var told []runners.Progress

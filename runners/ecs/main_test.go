@@ -35,7 +35,7 @@ var fargatePace = ecstest.Pace{
 // bench is an AWS account on paper and the workers that use it. Nothing of it needs a socket, so that its time can be a bubble's.
 type bench struct {
 	*ecstest.Endpoint
-	t   testing.TB
+	t   *testing.T
 	dir string
 	log *journal
 }
@@ -66,17 +66,17 @@ func (j *journal) count(text string) int {
 }
 
 // bubble runs a test in time of its own, against an account whose tasks live by plan.
-func bubble(t *testing.T, plan func(ecstest.Task) ecstest.Plan, test func(b *bench)) {
+func bubble(t *testing.T, plan func(ecstest.Task) ecstest.Plan, test func(t *testing.T, b *bench)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, plan)
 		b.Tune(func(k *ecstest.Knobs) { k.Pace = fargatePace })
-		test(b)
+		test(t, b)
 	})
 }
 
-func newBench(t testing.TB, plan func(ecstest.Task) ecstest.Plan) *bench {
+func newBench(t *testing.T, plan func(ecstest.Task) ecstest.Plan) *bench {
 	t.Helper()
 	e, err := ecstest.New(ecstest.Paper(plan))
 	if err != nil {
@@ -217,3 +217,6 @@ func lines(n int) []string {
 }
 
 var errTest = errors.New("the test's own reason")
+
+// adminKey is the access key of the workers.
+const adminKey = "AKIAADMINISTRATOR"

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -53,17 +54,12 @@ const (
 	stopped        = "STOPPED"
 )
 
-var states = [...]string{provisioning, pending, activating, running, deactivating, stopping, deprovisioning, stopped}
+var states = []string{provisioning, pending, activating, running, deactivating, stopping, deprovisioning, stopped}
 
 // rank is the place of a task's state in their order. ECS may come to know others: they are before the end.
-func (t *task) rank() int {
-	for i, s := range states {
-		if s == t.Status {
-			return i
-		}
-	}
-	return 0
-}
+func (t *task) rank() int { return rankOf(t.Status) }
+
+func rankOf(status string) int { return max(slices.Index(states, status), 0) }
 
 // before tells whether t is older news than what is known: answers and events may come in any order.
 func (t *task) before(known *task) bool {
@@ -73,8 +69,10 @@ func (t *task) before(known *task) bool {
 	return t.rank() < known.rank()
 }
 
-// waits tells whether the task has no room yet.
-func (t *task) waits() bool { return t.Status == provisioning }
+// waits tells whether it is open whether the task has room: it has none yet, or is on its way out without having run.
+func (t *task) waits(job string) bool {
+	return t.Status == provisioning || t.rank() > rankOf(running) && !t.ended() && !t.ran(job)
+}
 
 // ended tells whether nothing of the task will change any more.
 func (t *task) ended() bool { return t.Status == stopped }

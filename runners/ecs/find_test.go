@@ -1,0 +1,236 @@
+package ecs
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/ecs/ecstest"
+	"github.com/weir-run/weir/runners/runnertest"
+	"github.com/weir-run/weir/schemas"
+)
+
+// A worker is killed between RunTask and its event: nothing is recorded of the task but where it would be.
+func TestFind_withoutItsARN(t *testing.T) {
+	for name, visible := range map[string]time.Duration{"seen at once": 0, "seen late": 17 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, lives(time.Minute, 3, lines(2)...), func(t *testing.T, b *bench) {
+				b.AddCluster("jobs")
+				b.Tune(func(k *ecstest.Knobs) { k.Visible = visible })
+				r := b.worker("w")
+				spec := b.spec("r.1", nil, map[string]any{"cluster": "jobs"})
+				spec.Tell = func(runners.Progress) { go b.close(r) }
+				_, err := r.Start(t.Context(), spec)
+				if !errors.Is(err, errClosed) {
+					t.Fatalf("start = %v, want errClosed", err)
+				}
+				time.Sleep(16 * time.Second) // no worker looks for it before the lease of the first can be over
+				out := runnertest.NewRecorder()
+				next := b.worker("next")
+				e := b.find(next, runners.Sought{Name: "r.1", Place: r.Place(spec.Job), Output: out})
+				if e.ID() != b.one().ARN {
+					t.Errorf("found %s, want %s", e.ID(), b.one().ARN)
+				}
+				if res := b.wait(e); res.ExitCode != 3 {
+					t.Errorf("got %+v, want exit code 3", res)
+				}
+				if diff := cmp.Diff(lines(2), out.Lines("")); diff != "" {
+					t.Errorf("output (-want +got):\n%s", diff)
+				}
+				if got := b.Calls("ecs:RunTask"); got != 1 {
+					t.Errorf("got %d RunTask calls, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+func TestFind_unknown(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		began := time.Now()
+		if _, err := b.worker("w").Find(t.Context(), runners.Sought{Name: "never.1", Place: ecstest.Region + "/default"}); !errors.Is(err, runners.ErrGone) {
+			t.Errorf("find = %v, want ErrGone", err)
+		}
+		if took := time.Since(began); took > 8*time.Second { // a third of an ack wait of 24 s: after that its request is another's
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+func TestFind_forgottenByECS(t *testing.T) {
+	bubble(t, lives(time.Minute, 0), func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		id := b.start(r, b.spec("r.1", nil, nil)).ID()
+		b.close(r)
+		time.Sleep(2 * time.Hour)
+		_, err := b.worker("next").Find(t.Context(), runners.Sought{Name: "r.1", ID: id, Place: ecstest.Region + "/default"})
+		if !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonExecutionLost {
+			t.Errorf("find = %v, want ErrGone and execution_lost", err)
+		}
+	})
+}
+
+func TestFind_ended(t *testing.T) {
+	bubble(t, lives(time.Minute, 5, lines(4)...), func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		id := b.start(r, b.spec("r.1", nil, nil)).ID()
+		b.close(r)
+		time.Sleep(30 * time.Minute)
+		out := runnertest.NewRecorder()
+		e := b.find(b.worker("next"), runners.Sought{Name: "r.1", ID: id, Output: out})
+		if !isClosed(e.Begun()) {
+			t.Error("the job is not said to have run")
+		}
+		if res := b.wait(e); res.ExitCode != 5 {
+			t.Errorf("got %+v, want exit code 5", res)
+		}
+		if diff := cmp.Diff(lines(4), out.Lines("")); diff != "" {
+			t.Errorf("output (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// What was recorded is the first try's task, which had no room; another was started after it.
+func TestFind_theTryThatCounts(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		b.Tune(func(k *ecstest.Knobs) { k.NoCapacity = map[string]ecstest.Refusal{fargateSpot: ecstest.InTask} })
+		r := b.worker("w")
+		spec := b.spec("r.1", nil, map[string]any{"capacity": []string{fargateSpot, fargate}})
+		first := ""
+		spec.Tell = func(p runners.Progress) {
+			if first == "" {
+				first = p.ID
+			}
+		}
+		second := b.start(r, spec).ID()
+		b.close(r)
+		if e := b.find(b.worker("next"), runners.Sought{Name: "r.1", ID: first}); e.ID() != second || first == second {
+			t.Errorf("found %s, want %s", e.ID(), second)
+		}
+	})
+}
+
+func TestFind_noRoomWhileNobodyHeldIt(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		b.Tune(func(k *ecstest.Knobs) { k.NoCapacity = map[string]ecstest.Refusal{fargate: ecstest.InTask} })
+		r := b.worker("w")
+		spec := b.spec("r.1", nil, nil)
+		spec.Tell = func(runners.Progress) { go b.close(r) }
+		_, _ = r.Start(t.Context(), spec)
+		time.Sleep(time.Minute)
+		_, err := b.find(b.worker("next"), runners.Sought{Name: "r.1"}).Wait(t.Context())
+		if runners.ReasonOf(err, "") != schemas.ReasonCapacity {
+			t.Errorf("got %v, want capacity_unavailable", err)
+		}
+	})
+}
+
+func TestFind_clusterIsGone(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		_, err := b.worker("w").Find(t.Context(), runners.Sought{Name: "r.1", Place: ecstest.Region + "/gone"})
+		if !errors.Is(err, runners.ErrGone) || runners.ReasonOf(err, "") != schemas.ReasonExecutionLost {
+			t.Errorf("find = %v, want ErrGone and execution_lost", err)
+		}
+	})
+}
+
+// While ECS cannot be asked, it is not known that there is nothing.
+func TestFind_whileECSRefuses(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		id := b.start(r, b.spec("r.1", nil, nil)).ID()
+		b.close(r)
+		b.Expire(adminKey)
+		for _, sought := range []runners.Sought{{Name: "r.1"}, {Name: "r.1", ID: id}} {
+			if _, err := b.worker("next").Find(t.Context(), sought); err == nil || errors.Is(err, runners.ErrGone) {
+				t.Errorf("find = %v, want an error that is not ErrGone", err)
+			}
+		}
+	})
+}
+
+func TestPlace(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		for cluster, want := range map[string]string{
+			"": "us-east-1/default", "jobs": "us-east-1/jobs",
+			"arn:aws:ecs:us-east-1:123456789012:cluster/jobs": "us-east-1/arn:aws:ecs:us-east-1:123456789012:cluster/jobs",
+		} {
+			got := r.Place(jobWith(t, map[string]any{"cluster": cluster}))
+			if got != want || !r.Reaches(got) {
+				t.Errorf("place of %q: got %q (reached: %t), want %q", cluster, got, r.Reaches(got), want)
+			}
+		}
+		if r.Place(nil) != "" || r.Reaches("eu-central-1/default") {
+			t.Error("a place is reached in another region, or of no job")
+		}
+	})
+}
+
+func TestList_onlyThePoolsOwn(t *testing.T) {
+	bubble(t, func(task ecstest.Task) ecstest.Plan {
+		if task.Tags[tagRun] == "ended" {
+			return ecstest.Plan{Runs: time.Second}
+		}
+		return ecstest.Plan{Runs: ecstest.Forever}
+	}, func(t *testing.T, b *bench) {
+		b.AddCluster("jobs")
+		r := b.worker("w")
+		for i := range 120 { // more than a page
+			b.start(r, b.spec(fmt.Sprintf("r%d.1", i), nil, map[string]any{"cluster": "jobs"}))
+		}
+		b.wait(b.start(r, b.spec("ended.1", nil, map[string]any{"cluster": "jobs"})))
+		b.start(r, b.spec("here.1", nil, nil))
+		other := b.worker("other")
+		other.config.Pool = "another"
+		spec := b.spec("theirs.1", nil, nil)
+		spec.Pool = "another"
+		b.start(other, spec)
+		b.close(r)
+
+		next := b.worker("w") // it knows the clusters of its life before
+		names, err := next.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]bool{}
+		for _, name := range names {
+			found[name] = true
+		}
+		if len(names) != 122 || !found["r0.1"] || !found["r119.1"] || !found["ended.1"] || !found["here.1"] || found["theirs.1"] {
+			t.Errorf("got %d names: %v", len(names), names)
+		}
+	})
+}
+
+// An orphan is a task whose run has gone on without it, and whose worker was killed before it could see that.
+func TestForget_stopsAnOrphan(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		b.start(r, b.spec("r.1", nil, nil))
+		kept := b.start(r, b.spec("kept.1", nil, nil)).ID()
+		b.close(r)
+		next := b.worker("next")
+		if names, err := next.List(t.Context()); err != nil || len(names) != 2 {
+			t.Fatalf("list = %v, %v", names, err)
+		}
+		next.Forget("r.1")
+		next.stops.Wait()
+		time.Sleep(time.Minute)
+		for _, task := range b.Tasks() {
+			if alive := task.Status == running; alive != (task.ARN == kept) {
+				t.Errorf("task of %s is %s (%s)", task.Tags[tagExecution], task.Status, task.StoppedReason)
+			}
+		}
+		if names, _ := next.List(t.Context()); !cmp.Equal(names, []string{"kept.1"}) {
+			t.Errorf("list = %v, want what was not forgotten", names)
+		}
+		if _, err := next.Find(t.Context(), runners.Sought{Name: "r.1"}); !errors.Is(err, runners.ErrGone) {
+			t.Errorf("find what was forgotten = %v, want ErrGone", err)
+		}
+	})
+}
