@@ -18,6 +18,7 @@ import (
 type event struct {
 	Source string          `json:"source"`
 	Type   string          `json:"detail-type"`
+	Time   time.Time       `json:"time"`
 	Detail json.RawMessage `json:"detail"` // the task
 }
 
@@ -75,7 +76,6 @@ func (r *runner) receive(ctx context.Context) {
 	for ctx.Err() == nil {
 		out, err := ask(ctx, r.aws, queue, read, &sqs.ReceiveMessageInput{
 			QueueUrl: &r.queue, MaxNumberOfMessages: eventsAtOnce, WaitTimeSeconds: eventsWait,
-			MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameSentTimestamp},
 		})
 		if ctx.Err() != nil {
 			return
@@ -114,16 +114,16 @@ func (r *runner) deal(ctx context.Context, messages []types.Message) {
 	var asking sync.WaitGroup
 	for i := range messages {
 		m := &messages[i]
-		t, detail := taskIn(aws.ToString(m.Body))
+		t, ev := taskIn(aws.ToString(m.Body))
 		switch {
 		case t == nil: // no event of a task: not Weir's to delete
 			r.strange.Do(func() {
 				r.log.Warn("the queue of ECS's events has something else in it, which is left there", "queue", r.queue, "message", clip(aws.ToString(m.Body)))
 			})
-		case r.hear(t), r.isForgotten(t.ARN), !strings.HasPrefix(t.StartedBy, startedByWeir), sentBefore(m, time.Now().Add(-uselessAge)):
+		case r.hear(t), r.isForgotten(t.ARN), !strings.HasPrefix(t.StartedBy, startedByWeir), time.Since(ev.Time) > uselessAge:
 			taken[i] = true
 		case r.config.Peers != nil:
-			asking.Go(func() { taken[i] = r.config.Peers.Tell(ctx, detail) })
+			asking.Go(func() { taken[i] = r.config.Peers.Tell(ctx, ev.Detail) })
 		}
 	}
 	asking.Wait()
@@ -145,23 +145,17 @@ func (r *runner) deal(ctx context.Context, messages []types.Message) {
 	}
 }
 
-// taskIn is the task of an event, or nil, and its JSON.
-func taskIn(body string) (*task, json.RawMessage) {
+// taskIn is the task of an event, or nil, and the event.
+func taskIn(body string) (*task, event) {
 	var e event
 	if err := json.Unmarshal([]byte(body), &e); err != nil || e.Source != eventSource || e.Type != eventType {
-		return nil, nil
+		return nil, e
 	}
 	t := &task{}
 	if err := json.Unmarshal(e.Detail, t); err != nil || t.ARN == "" || t.Status == "" {
-		return nil, nil
+		return nil, e
 	}
-	return t, e.Detail
-}
-
-// sentBefore tells whether a message came into the queue before that time.
-func sentBefore(m *types.Message, at time.Time) bool {
-	ms, err := strconv.ParseInt(m.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)], 10, 64)
-	return err == nil && time.UnixMilli(ms).Before(at)
+	return t, e
 }
 
 // hear takes what an event says of a task, and tells whether it is one that is held here.

@@ -295,7 +295,8 @@ func (e *execution) delivered(result *resultReader) {
 }
 
 // missing notes that ECS, asked at that time, does not know the task. Answers may come from before it was started, so one does not count.
-func (e *execution) missing(asked time.Time) {
+// What is believed to be gone is told to stop all the same: what ECS is wrong about must not run beside the next attempt.
+func (e *execution) missing(ctx context.Context, asked time.Time) {
 	p := e.runner.pace
 	e.mu.Lock()
 	if e.lacking.IsZero() {
@@ -306,7 +307,10 @@ func (e *execution) missing(asked time.Time) {
 		patience, since = p.unseen, e.since
 	}
 	e.mu.Unlock()
-	if asked.Sub(since) >= patience {
+	if asked.Sub(since) < patience {
+		return
+	}
+	if err := e.runner.stopTask(ctx, e.watcher.cluster, e.arn, stoppedOvertook+e.name); isTaskGone(err) {
 		e.end(runners.Result{}, errLost(e.arn))
 	}
 }

@@ -220,3 +220,29 @@ var errTest = errors.New("the test's own reason")
 
 // adminKey is the access key of the workers.
 const adminKey = "AKIAADMINISTRATOR"
+
+// changing is credentials that change while a worker runs.
+type changing struct {
+	mu  sync.Mutex
+	key string
+}
+
+func (c *changing) set(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.key = key
+}
+
+// Retrieve implements [aws.CredentialsProvider].
+func (c *changing) Retrieve(context.Context) (aws.Credentials, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return aws.Credentials{AccessKeyID: c.key, SecretAccessKey: "secret"}, nil
+}
+
+// into has clients use them.
+func (c *changing) into(b *bench, to *clients) {
+	cfg := b.Config()
+	cfg.Credentials, cfg.Retryer = c, func() aws.Retryer { return aws.NopRetryer{} }
+	to.ecs, to.logs, to.sqs = ecs.NewFromConfig(cfg), cloudwatchlogs.NewFromConfig(cfg), sqs.NewFromConfig(cfg)
+}

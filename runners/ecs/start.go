@@ -258,6 +258,9 @@ func (r *runner) begin(t *task, spec *runners.Spec, job *Job, d *definition) *ex
 		return held
 	}
 	e.see(t)
+	e.mu.Lock()
+	e.seen = false // other answers may still come from before it was started
+	e.mu.Unlock()
 	out := spec.Output
 	if e.silent {
 		out = nil

@@ -270,7 +270,7 @@ func (w *watcher) look(ctx context.Context, batch []*execution) {
 			}
 			e.limit()
 		case err == nil || gone:
-			e.missing(asked)
+			e.missing(ctx, asked)
 		}
 	}
 	w.again(batch, err)
