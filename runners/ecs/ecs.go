@@ -194,6 +194,11 @@ func (r *runner) sweep(now time.Time) {
 			delete(r.forgotten, name)
 		}
 	}
+	for name, l := range r.listed {
+		if now.Sub(l.at) > knownTime {
+			delete(r.listed, name)
+		}
+	}
 	for name, e := range r.held {
 		if isClosed(e.done) && now.Sub(e.known().end()) > knownTime {
 			delete(r.held, name)

@@ -82,6 +82,9 @@ func newExecution(r *runner, name string, cluster string, t *task, s settings) *
 		runner: r, watcher: r.watcher(cluster), name: name, arn: t.ARN, settings: s, place: -1, since: time.Now(),
 		begun: make(chan struct{}), over: make(chan struct{}), done: make(chan struct{}),
 	}
+	if e.container == "" && len(t.Containers) == 1 {
+		e.container = t.Containers[0].Name
+	}
 	if s.startTimeout > 0 {
 		from := t.CreatedAt
 		if from.IsZero() {
@@ -333,7 +336,7 @@ func (e *execution) next(now time.Time, events bool) time.Time {
 	switch {
 	case !e.lacking.IsZero():
 		wait = p.interval(now.Sub(e.lacking), 0)
-	case events && e.seen:
+	case events && e.seen && now.Sub(e.hurried) > lateEvent:
 		wait = p.events
 	}
 	due := now.Add(wait)

@@ -167,7 +167,6 @@ func (e *execution) recall(ctx context.Context, out runners.Output) {
 	if e.silent {
 		out = nil
 	}
-	d.container = e.container
 	at := d.log()
 	if at == nil || out == nil {
 		e.read(out, at, 0)
@@ -192,9 +191,7 @@ func (r *runner) definitionOf(ctx context.Context, e *execution) (*definition, e
 		d, err := r.registrar.described(ctx, &Job{}, e.known().Definition)
 		if err == nil {
 			own := *d
-			if e.container == "" && len(d.containers) == 1 {
-				e.container = d.containers[0]
-			}
+			own.container = e.container
 			return &own, nil
 		}
 		if ctx.Err() == nil && !told {
@@ -211,17 +208,21 @@ func (r *runner) definitionOf(ctx context.Context, e *execution) (*definition, e
 type listed struct {
 	cluster, arn string
 	ended        bool
+	at           time.Time // when it was found
 }
 
-// List implements [runners.Lister]: the pool's tasks in all clusters that this worker has used, in this life or before, and the default one.
+// List implements [runners.Lister]: the pool's tasks in all clusters that this worker has used, in this life or before, or in the
+// default one if it knows of none.
 func (r *runner) List(ctx context.Context) ([]string, error) {
 	var names []string
+	var failed error
 	for _, cluster := range r.clusters() {
 		tasks, err := r.pool(ctx, cluster)
-		if isClusterGone(err) {
-			continue
-		} else if err != nil {
-			return nil, err
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil && !isClusterGone(err) {
+			failed = errors.Join(failed, err) // the other clusters can be told of all the same
 		}
 		for _, t := range tasks {
 			name := t.Tags[tagExecution]
@@ -231,10 +232,15 @@ func (r *runner) List(ctx context.Context) ([]string, error) {
 			names = append(names, name)
 			r.mu.Lock()
 			if known, ok := r.listed[name]; r.held[name] == nil && (!ok || known.ended) {
-				r.listed[name] = listed{cluster: cluster, arn: t.ARN, ended: t.ended()}
+				r.listed[name] = listed{cluster: cluster, arn: t.ARN, ended: t.ended(), at: time.Now()}
 			}
 			r.mu.Unlock()
 		}
+	}
+	if len(names) == 0 && failed != nil {
+		return nil, failed
+	} else if failed != nil {
+		r.log.Warn("what runs in some clusters is not known", "err", failed)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
@@ -310,7 +316,7 @@ const clustersFile = "ecs-clusters"
 
 // clusters are those whose tasks can be this pool's, as far as this worker knows.
 func (r *runner) clusters() []string {
-	names := []string{defaultCluster}
+	var names []string
 	r.mu.Lock()
 	for name := range r.watchers {
 		names = append(names, name)
@@ -318,6 +324,9 @@ func (r *runner) clusters() []string {
 	r.mu.Unlock()
 	if b, err := os.ReadFile(filepath.Join(r.config.Dir, clustersFile)); err == nil {
 		names = append(names, strings.Fields(string(b))...)
+	}
+	if len(names) == 0 {
+		names = []string{defaultCluster}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

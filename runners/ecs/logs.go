@@ -146,6 +146,9 @@ func (r *reader) join(s *stream) {
 	g.start()
 }
 
+// resultTime is how long before its end a job may have written its result at most, where the rest of its output is not read.
+const resultTime = 10 * time.Minute
+
 // finish has a stream read to its end, now that the job's containers have ended, and its execution told then.
 func (r *reader) finish(s *stream, end time.Time) {
 	r.join(s)
@@ -159,7 +162,7 @@ func (r *reader) finish(s *stream, end time.Time) {
 	s.quiet = time.Time{}
 	if s.index >= 0 {
 		if s.out == nil { // a result is the last that is written, and nothing was read before
-			s.resume(0, s.over.Add(-r.pace.give))
+			s.resume(0, s.over.Add(-resultTime))
 		}
 		s.due = time.Now()
 		heap.Fix(&g.queue, s.index)
@@ -263,7 +266,7 @@ func (g *logGroup) take(now, next time.Time) (batch []*stream, alone bool) {
 	active := now.Add(-p.active).UnixMilli()
 	kind := g.queue[0].last >= active
 	var others []*stream
-	for soon := now.Add(p.first); len(g.queue) > 0 && len(batch) < filtered && len(others) < filtered && !g.queue[0].due.After(soon); {
+	for soon := now.Add(p.longest / 2); len(g.queue) > 0 && len(batch) < filtered && len(others) < filtered && !g.queue[0].due.After(soon); {
 		s := heap.Pop(&g.queue).(*stream)
 		if s.behind || s.last >= active != kind {
 			others = append(others, s)
@@ -436,11 +439,11 @@ func (g *logGroup) readOne(ctx context.Context, s *stream) {
 func (g *logGroup) again(ctx context.Context, s *stream, began time.Time, cut bool, flushed chan struct{}) {
 	s.lacks, s.refused = time.Time{}, time.Time{}
 	news := flushed != nil || cut || s.behind
-	g.afterFlush(ctx, s, flushed, func() { g.plan(s, began, news) })
+	g.afterFlush(ctx, flushed, func() { g.plan(s, began, news) })
 }
 
 // afterFlush goes on when what s was given is stored. Waiting for that takes no slot of those who read.
-func (g *logGroup) afterFlush(ctx context.Context, s *stream, flushed chan struct{}, then func()) {
+func (g *logGroup) afterFlush(ctx context.Context, flushed chan struct{}, then func()) {
 	if flushed == nil || isClosed(flushed) {
 		then()
 		return
@@ -518,7 +521,7 @@ func (g *logGroup) failed(ctx context.Context, s *stream, err error, flushed cha
 		s.missing(err.Error())
 		flushed = g.flush(ctx, s)
 	}
-	g.afterFlush(ctx, s, flushed, func() {
+	g.afterFlush(ctx, flushed, func() {
 		g.mu.Lock()
 		if gaveUp {
 			g.leave(s)

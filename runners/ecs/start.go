@@ -102,7 +102,7 @@ func (r *runner) tryStart(ctx context.Context, spec *runners.Spec, job *Job, at 
 		return nil, err
 	}
 	e := r.begin(t, spec, job, d)
-	return r.await(ctx, spec, e)
+	return r.await(ctx, e)
 }
 
 // run has ECS run the task. A definition that was taken away meanwhile is made again.
@@ -247,7 +247,7 @@ func (r *runner) lookUp(ctx context.Context, spec *runners.Spec, job *Job) (*exe
 	if err != nil {
 		return nil, err
 	}
-	return r.await(ctx, spec, r.begin(t, spec, job, d))
+	return r.await(ctx, r.begin(t, spec, job, d))
 }
 
 // begin holds a task that was started, and says so.
@@ -274,7 +274,7 @@ func (r *runner) begin(t *task, spec *runners.Spec, job *Job, d *definition) *ex
 }
 
 // await returns e once it has room. What never ran is an error, with its reason. When ctx ends, the task is stopped.
-func (r *runner) await(ctx context.Context, spec *runners.Spec, e *execution) (*execution, error) {
+func (r *runner) await(ctx context.Context, e *execution) (*execution, error) {
 	e.mu.Lock()
 	roomed := e.roomed
 	e.mu.Unlock()

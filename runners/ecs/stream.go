@@ -41,15 +41,13 @@ type stream struct {
 // positionBits hold a line's number within its millisecond.
 const positionBits = 20
 
-// resume begins behind the line of that position, or with the first one that can be, which is not older than the task.
+// resultOverlap is how long before the last stored line reading goes on. The lines there are known, and left out by their receiver, but
+// parts of a result among them were not stored.
+const resultOverlap = 10 * time.Second
+
+// resume goes on behind the line of that position, or begins with the first one that can be, which is not older than the task.
 func (s *stream) resume(position int64, created time.Time) {
-	s.last, s.count = position>>positionBits, int(position&(1<<positionBits-1))+1
-	if position == 0 {
-		s.last, s.count = max(created.UnixMilli(), 0), 0
-		if created.IsZero() {
-			s.last = 0
-		}
-	}
+	s.last, s.count = max(created.UnixMilli(), position>>positionBits-resultOverlap.Milliseconds(), 0), 0
 	s.from = s.last
 }
 

@@ -335,7 +335,7 @@ func (w *watcher) hurryAll() {
 	}
 }
 
-// describe asks for tasks of a cluster. One that ECS does not know is not among the answers.
+// describe asks for tasks of a cluster. One that ECS does not know is not among the answers. There may be answers beside an error.
 func (r *runner) describe(ctx context.Context, cluster string, arns []string, tags bool) ([]*task, error) {
 	in := &ecs.DescribeTasksInput{Cluster: aws.String(clusterName(cluster)), Tasks: arns}
 	if tags {
@@ -348,6 +348,11 @@ func (r *runner) describe(ctx context.Context, cluster string, arns []string, ta
 	tasks := make([]*task, len(out.Tasks))
 	for i := range out.Tasks {
 		tasks[i] = taskOf(&out.Tasks[i])
+	}
+	for _, f := range out.Failures {
+		if reason := aws.ToString(f.Reason); reason != "MISSING" {
+			return tasks, fmt.Errorf("describe task %s: %s %s", aws.ToString(f.Arn), reason, aws.ToString(f.Detail))
+		}
 	}
 	return tasks, nil
 }
