@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -56,24 +55,58 @@ func getLogEvents(c *call, in *struct {
 		return nil, missing("log stream")
 	}
 	events := c.between(s, in.StartTime, in.EndTime)
-	from := 0
-	if direction, place, ok := strings.Cut(in.NextToken, "/"); ok {
-		if from, err = strconv.Atoi(place); err != nil || from > len(events) || direction != "f" && direction != "b" {
-			return nil, invalid("The specified nextToken is invalid.")
+	limit := cmp.Or(in.Limit, pageEvents)
+	from, after := 0, place{}
+	switch {
+	case strings.HasPrefix(in.NextToken, "f/"):
+		if err := after.read(in.NextToken); err != nil {
+			return nil, err
 		}
-		if direction == "b" {
-			start := from - min(from, cmp.Or(in.Limit, pageEvents))
-			events, from = events[:from], start
+		from = len(events) - len(after.rest(events))
+	case strings.HasPrefix(in.NextToken, "b/"):
+		if err := after.read(in.NextToken); err != nil {
+			return nil, err
 		}
-	} else if !in.StartFromHead {
-		from = len(events) - min(len(events), cmp.Or(in.Limit, pageEvents))
+		events = events[:len(events)-len(after.rest(events))]
+		from = len(events) - min(len(events), limit)
+	case in.NextToken != "":
+		return nil, invalid("The specified nextToken is invalid.")
+	case !in.StartFromHead:
+		from = len(events) - min(len(events), limit)
 	}
-	to := from + page(events[from:], in.Limit)
-	views := make([]eventView, 0, to-from)
-	for _, event := range events[from:to] {
+	views, n := []eventView{}, page(events[from:], in.Limit)
+	back := after
+	if from > 0 {
+		back = place{events[from-1].at, events[from-1].id}
+	}
+	for _, event := range events[from : from+n] {
 		views = append(views, eventView{Timestamp: stampMS(event.at), IngestionTime: stampMS(event.visible), Message: event.message})
+		after = place{event.at, event.id}
 	}
-	return map[string]any{"events": views, "nextForwardToken": fmt.Sprintf("f/%d", to), "nextBackwardToken": fmt.Sprintf("b/%d", from)}, nil
+	return map[string]any{"events": views, "nextForwardToken": "f/" + after.String(), "nextBackwardToken": "b/" + back.String()}, nil
+}
+
+// place is one in a stream: behind the event of that time and ID. It stays where it is, whatever comes before it later.
+type place struct {
+	at stamp
+	id int64
+}
+
+func (p place) String() string { return fmt.Sprintf("%d/%d", p.at, p.id) }
+
+func (p *place) read(token string) error {
+	if _, err := fmt.Sscanf(token[2:], "%d/%d", &p.at, &p.id); err != nil {
+		return invalid("The specified nextToken is invalid.")
+	}
+	return nil
+}
+
+// rest is the events behind it.
+func (p place) rest(events []logEvent) []logEvent {
+	i, _ := slices.BinarySearchFunc(events, p, func(event logEvent, p place) int {
+		return cmp.Or(cmp.Compare(event.at, p.at), cmp.Compare(event.id, p.id), -1)
+	})
+	return events[i:]
 }
 
 // between is what of a stream can be read by now, from a time to before another.
@@ -136,14 +169,15 @@ func filterLogEvents(c *call, in *struct {
 	slices.SortFunc(all, func(a, b found) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id)) })
 	from := 0
 	if in.NextToken != "" {
-		place, _, _ := strings.Cut(in.NextToken, "/")
-		after, err := strconv.ParseInt(place, 10, 64)
-		if err != nil {
-			return nil, invalid("The specified nextToken is invalid.")
+		var after place
+		if err := after.read("f/" + in.NextToken); err != nil {
+			return nil, err
 		}
-		from = slices.IndexFunc(all, func(f found) bool { return f.id == after }) + 1 // events may have come before it since
+		for from < len(all) && (all[from].at < after.at || all[from].at == after.at && all[from].id <= after.id) {
+			from++
+		}
 	} else if c.knobs.EmptyPages {
-		return map[string]any{"events": []any{}, "nextToken": "0/start", "searchedLogStreams": []any{}}, nil
+		return map[string]any{"events": []any{}, "nextToken": "0/0", "searchedLogStreams": []any{}}, nil
 	}
 	events := make([]logEvent, 0, len(all)-from)
 	for _, f := range all[from:] {
@@ -156,7 +190,7 @@ func filterLogEvents(c *call, in *struct {
 	}
 	answer := map[string]any{"events": views, "searchedLogStreams": []any{}}
 	if from+n < len(all) {
-		answer["nextToken"] = fmt.Sprintf("%d/next", all[from+n-1].id)
+		answer["nextToken"] = place{all[from+n-1].at, all[from+n-1].id}.String()
 	}
 	return answer, nil
 }
