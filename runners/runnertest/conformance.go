@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,9 @@ type Harness struct {
 	Leases     bool // its executions are [runners.Leased]
 	OneStream  bool // stdout and stderr come as one
 	ResultFile bool // $WEIR_RESULT_FILE becomes the result's value
+	Text       bool // output is text: what is no UTF-8 is replaced, and empty lines are left out
+	Provisions bool // an execution is on its way when Start returns: Wait tells that it can never start
+	Remembers  bool // the infrastructure knows an ended execution for a while after it was forgotten, and lists it to the next worker
 }
 
 // Conform checks every promise of [runners.Runner] and [runners.Execution].
@@ -162,9 +166,15 @@ func startTwice(t *testing.T, b *bench) {
 func badProgram(t *testing.T, b *bench) {
 	spec := b.spec("", NewRecorder())
 	spec.Job = b.Bad
-	_, err := b.runner.Start(patient(t), spec)
+	e, err := b.runner.Start(patient(t), spec)
+	if err == nil && b.Provisions {
+		_, err = e.Wait(patient(t))
+	}
 	if reason, ok := runners.IsPermanent(err); !ok {
 		t.Errorf("start = %v (reason %q), want a permanent error", err, reason)
+	}
+	if f, ok := b.runner.(runners.Forgetter); ok && b.Provisions {
+		f.Forget(b.name)
 	}
 	if _, err := b.runner.Find(patient(t), runners.Sought{Name: b.name, Output: NewRecorder()}); !errors.Is(err, runners.ErrGone) {
 		t.Errorf("find after a failed start = %v, want ErrGone", err)
@@ -280,22 +290,37 @@ func listLeft(t *testing.T, b *bench) {
 		t.Errorf("list (-want +got):\n%s", diff)
 	}
 	b.die(t)
+	if b.Remembers && forgets {
+		want = slices.Insert(want, 1, name+"-forgotten")
+	}
 	if diff := cmp.Diff(want, list()); diff != "" {
 		t.Errorf("list of the next worker (-want +got):\n%s", diff)
 	}
 }
 
+// each is one of several executions of a test. They run side by side where starting one takes seconds.
+func (b *bench) each(t *testing.T, name string, test func(*testing.T, *bench)) {
+	t.Run(name, func(t *testing.T) {
+		if b.Provisions {
+			t.Parallel()
+		}
+		one := *b
+		one.name += "-" + name
+		test(t, &one)
+	})
+}
+
 func exitCodes(t *testing.T, b *bench) {
-	name := b.name
 	for _, code := range []int{0, 1, 77, 255} {
-		b.name = fmt.Sprintf("%s-%d", name, code)
-		res, _ := b.run(t, fmt.Sprintf("exit %d", code))
-		if res.ExitCode != code || res.Signal != "" || res.Reason != "" {
-			t.Errorf("exit %d: got code %d, signal %q, reason %q", code, res.ExitCode, res.Signal, res.Reason)
-		}
-		if res.Started.IsZero() || res.Ended.Before(res.Started) {
-			t.Errorf("exit %d: started %v, ended %v", code, res.Started, res.Ended)
-		}
+		b.each(t, strconv.Itoa(code), func(t *testing.T, b *bench) {
+			res, _ := b.run(t, fmt.Sprintf("exit %d", code))
+			if res.ExitCode != code || res.Signal != "" || res.Reason != "" {
+				t.Errorf("got code %d, signal %q, reason %q", res.ExitCode, res.Signal, res.Reason)
+			}
+			if res.Started.IsZero() || res.Ended.Before(res.Started) {
+				t.Errorf("started %v, ended %v", res.Started, res.Ended)
+			}
+		})
 	}
 }
 
