@@ -8,12 +8,13 @@ import (
 	"github.com/weir-run/weir/deploy"
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/runners/docker"
+	"github.com/weir-run/weir/runners/ecs"
 	"github.com/weir-run/weir/runners/process"
 	"github.com/weir-run/weir/schemas"
 )
 
 // poolTypes are the kinds of work pool this binary can serve.
-var poolTypes = []runners.Type{process.Type, docker.Type}
+var poolTypes = []runners.Type{process.Type, docker.Type, ecs.Type, ecs.PushType}
 
 // describe finds out what an entry point's function takes, with the Python that a process pool would use.
 var describe deploy.Describer = func(ctx context.Context, dir, entrypoint string) (json.RawMessage, error) {
