@@ -22,36 +22,38 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
+// An operation is one of the SDK's calls. The clients themselves are in no interface and no field: what is converted to an interface, the
+// linker keeps with all its methods, and EC2's client has six hundred of them, which would double the size of this program.
+type operation[In, Out, Opt any] = func(context.Context, *In, ...func(*Opt)) (*Out, error)
+
 // ecsAPI is what is asked of ECS.
-type ecsAPI interface {
-	RunTask(context.Context, *ecs.RunTaskInput, ...func(*ecs.Options)) (*ecs.RunTaskOutput, error)
-	StopTask(context.Context, *ecs.StopTaskInput, ...func(*ecs.Options)) (*ecs.StopTaskOutput, error)
-	DescribeTasks(context.Context, *ecs.DescribeTasksInput, ...func(*ecs.Options)) (*ecs.DescribeTasksOutput, error)
-	ListTasks(context.Context, *ecs.ListTasksInput, ...func(*ecs.Options)) (*ecs.ListTasksOutput, error)
-	RegisterTaskDefinition(context.Context, *ecs.RegisterTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.RegisterTaskDefinitionOutput, error)
-	DeregisterTaskDefinition(context.Context, *ecs.DeregisterTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DeregisterTaskDefinitionOutput, error)
-	DescribeTaskDefinition(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error)
-	ListTaskDefinitions(context.Context, *ecs.ListTaskDefinitionsInput, ...func(*ecs.Options)) (*ecs.ListTaskDefinitionsOutput, error)
+type ecsAPI struct {
+	RunTask                  operation[ecs.RunTaskInput, ecs.RunTaskOutput, ecs.Options]
+	StopTask                 operation[ecs.StopTaskInput, ecs.StopTaskOutput, ecs.Options]
+	DescribeTasks            operation[ecs.DescribeTasksInput, ecs.DescribeTasksOutput, ecs.Options]
+	ListTasks                operation[ecs.ListTasksInput, ecs.ListTasksOutput, ecs.Options]
+	RegisterTaskDefinition   operation[ecs.RegisterTaskDefinitionInput, ecs.RegisterTaskDefinitionOutput, ecs.Options]
+	DeregisterTaskDefinition operation[ecs.DeregisterTaskDefinitionInput, ecs.DeregisterTaskDefinitionOutput, ecs.Options]
+	DescribeTaskDefinition   operation[ecs.DescribeTaskDefinitionInput, ecs.DescribeTaskDefinitionOutput, ecs.Options]
+	ListTaskDefinitions      operation[ecs.ListTaskDefinitionsInput, ecs.ListTaskDefinitionsOutput, ecs.Options]
 }
 
 // logsAPI is what is asked of CloudWatch Logs.
-type logsAPI interface {
-	FilterLogEvents(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error)
-	GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error)
+type logsAPI struct {
+	FilterLogEvents operation[cloudwatchlogs.FilterLogEventsInput, cloudwatchlogs.FilterLogEventsOutput, cloudwatchlogs.Options]
+	GetLogEvents    operation[cloudwatchlogs.GetLogEventsInput, cloudwatchlogs.GetLogEventsOutput, cloudwatchlogs.Options]
 }
 
 // ec2API is what is asked of EC2.
-type ec2API interface {
-	DescribeVpcs(context.Context, *ec2.DescribeVpcsInput, ...func(*ec2.Options)) (*ec2.DescribeVpcsOutput, error)
-	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput, ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error)
+type ec2API struct {
+	DescribeVpcs    operation[ec2.DescribeVpcsInput, ec2.DescribeVpcsOutput, ec2.Options]
+	DescribeSubnets operation[ec2.DescribeSubnetsInput, ec2.DescribeSubnetsOutput, ec2.Options]
 }
 
 // sqsAPI is what is asked of SQS.
-type sqsAPI interface {
-	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
-	DeleteMessage(context.Context, *sqs.DeleteMessageInput, ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error)
-	DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput, ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
-	ChangeMessageVisibility(context.Context, *sqs.ChangeMessageVisibilityInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error)
+type sqsAPI struct {
+	ReceiveMessage     operation[sqs.ReceiveMessageInput, sqs.ReceiveMessageOutput, sqs.Options]
+	DeleteMessageBatch operation[sqs.DeleteMessageBatchInput, sqs.DeleteMessageBatchOutput, sqs.Options]
 }
 
 // clients are AWS's services in one region. Ask them by [ask], which keeps to their rates.
@@ -64,6 +66,26 @@ type clients struct {
 	throttle *throttle
 	log      *slog.Logger
 	close    func() // closes idle connections
+}
+
+func ecsOf(c *ecs.Client) ecsAPI {
+	return ecsAPI{
+		RunTask: c.RunTask, StopTask: c.StopTask, DescribeTasks: c.DescribeTasks, ListTasks: c.ListTasks,
+		RegisterTaskDefinition: c.RegisterTaskDefinition, DeregisterTaskDefinition: c.DeregisterTaskDefinition,
+		DescribeTaskDefinition: c.DescribeTaskDefinition, ListTaskDefinitions: c.ListTaskDefinitions,
+	}
+}
+
+func logsOf(c *cloudwatchlogs.Client) logsAPI {
+	return logsAPI{FilterLogEvents: c.FilterLogEvents, GetLogEvents: c.GetLogEvents}
+}
+
+func ec2Of(c *ec2.Client) ec2API {
+	return ec2API{DescribeVpcs: c.DescribeVpcs, DescribeSubnets: c.DescribeSubnets}
+}
+
+func sqsOf(c *sqs.Client) sqsAPI {
+	return sqsAPI{ReceiveMessage: c.ReceiveMessage, DeleteMessageBatch: c.DeleteMessageBatch}
 }
 
 // rateVariable scales AWS's default rates: above 1 where the account's quotas were raised, below where others need their part.
@@ -101,13 +123,19 @@ func newClients(ctx context.Context, log *slog.Logger) (*clients, error) {
 		Transport:     buffered{transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a signed request is for one host
 	}
+	c := clientsOf(cfg, sharedThrottle(cfg.Region+" "+aws.ToString(cfg.BaseEndpoint), scale), log)
+	c.close = transport.CloseIdleConnections
+	return c, nil
+}
+
+// clientsOf are the services of a configuration.
+func clientsOf(cfg aws.Config, t *throttle, log *slog.Logger) *clients {
 	cfg.Credentials = credentials{cfg.Credentials}
-	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} } // not what finds the credentials; see throttle
+	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} } // not that of what finds the credentials; see throttle
 	return &clients{
-		region: cfg.Region, log: log, close: transport.CloseIdleConnections,
-		ecs: ecs.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), ec2: ec2.NewFromConfig(cfg), sqs: sqs.NewFromConfig(cfg),
-		throttle: sharedThrottle(cfg.Region+" "+aws.ToString(cfg.BaseEndpoint), scale),
-	}, nil
+		region: cfg.Region, throttle: t, log: log, close: func() {},
+		ecs: ecsOf(ecs.NewFromConfig(cfg)), logs: logsOf(cloudwatchlogs.NewFromConfig(cfg)), ec2: ec2Of(ec2.NewFromConfig(cfg)), sqs: sqsOf(sqs.NewFromConfig(cfg)),
+	}
 }
 
 // credentials marks what goes wrong with them, which the SDK tells by text alone.

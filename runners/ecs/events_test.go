@@ -98,9 +98,9 @@ func TestEvents_none(t *testing.T) {
 
 // brokenSQS is a queue that cannot be read while it says so.
 type brokenSQS struct {
-	sqsAPI
-	mu  sync.Mutex
-	err error
+	receive operation[sqs.ReceiveMessageInput, sqs.ReceiveMessageOutput, sqs.Options]
+	mu      sync.Mutex
+	err     error
 }
 
 func (q *brokenSQS) set(err error) {
@@ -116,7 +116,7 @@ func (q *brokenSQS) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageIn
 	if err != nil {
 		return nil, err
 	}
-	return q.sqsAPI.ReceiveMessage(ctx, in, options...)
+	return q.receive(ctx, in, options...)
 }
 
 func TestEvents_queueCannotBeRead(t *testing.T) {
@@ -126,8 +126,8 @@ func TestEvents_queueCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, lives(20*time.Minute, 6), func(t *testing.T, b *bench) {
 				c := b.clients()
-				q := &brokenSQS{sqsAPI: c.sqs}
-				c.sqs = q
+				q := &brokenSQS{receive: c.sqs.ReceiveMessage}
+				c.sqs.ReceiveMessage = q.ReceiveMessage
 				r := b.workerWith("w", runners.Config{}, c, b.events(nil))
 				e := b.start(r, b.spec("r.1", nil, nil))
 				<-e.Begun()

@@ -16,10 +16,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ecs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"go.uber.org/goleak"
 
 	"github.com/weir-run/weir/runners"
@@ -109,13 +105,7 @@ func newBench(t *testing.T, plan func(ecstest.Task) ecstest.Plan) *bench {
 
 // clients are what a runner speaks to the account with.
 func (b *bench) clients() *clients {
-	cfg := b.Config()
-	cfg.Credentials = credentials{cfg.Credentials}
-	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-	return &clients{
-		region: ecstest.Region, ecs: ecs.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg), ec2: ec2.NewFromConfig(cfg), sqs: sqs.NewFromConfig(cfg),
-		throttle: newThrottle(1), log: slog.New(slog.NewTextHandler(b.log, nil)), close: func() {},
-	}
+	return clientsOf(b.Config(), newThrottle(1), slog.New(slog.NewTextHandler(b.log, nil)))
 }
 
 // worker opens a runner, as a worker of that name does that starts, or starts again. The test's end closes it.
@@ -259,6 +249,7 @@ func (c *changing) Retrieve(context.Context) (aws.Credentials, error) {
 // into has clients use them.
 func (c *changing) into(b *bench, to *clients) {
 	cfg := b.Config()
-	cfg.Credentials, cfg.Retryer = c, func() aws.Retryer { return aws.NopRetryer{} }
-	to.ecs, to.logs, to.sqs = ecs.NewFromConfig(cfg), cloudwatchlogs.NewFromConfig(cfg), sqs.NewFromConfig(cfg)
+	cfg.Credentials = c
+	theirs := clientsOf(cfg, to.throttle, to.log)
+	to.ecs, to.logs, to.sqs = theirs.ecs, theirs.logs, theirs.sqs
 }

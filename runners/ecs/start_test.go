@@ -19,26 +19,19 @@ import (
 	"github.com/weir-run/weir/schemas"
 )
 
-// brokenECS breaks calls on their way back: what they ask for is done.
-type brokenECS struct {
-	ecsAPI
-	runs atomic.Int64                   // RunTask calls
-	run  func(n int64, err error) error // what becomes of the nth
-}
-
-func (b *brokenECS) RunTask(ctx context.Context, in *ecs.RunTaskInput, options ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
-	n := b.runs.Add(1)
-	out, err := b.ecsAPI.RunTask(ctx, in, options...)
-	if err := b.run(n, err); err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// broken opens a worker whose RunTask calls end so.
+// broken opens a worker whose nth RunTask call ends as run says. What it asks for is done.
 func (b *bench) broken(name string, run func(n int64, err error) error) *runner {
 	c := b.clients()
-	c.ecs = &brokenECS{ecsAPI: c.ecs, run: run}
+	var runs atomic.Int64
+	theirs := c.ecs.RunTask
+	c.ecs.RunTask = func(ctx context.Context, in *ecs.RunTaskInput, options ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
+		n := runs.Add(1)
+		out, err := theirs(ctx, in, options...)
+		if err := run(n, err); err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
 	return b.workerWith(name, runners.Config{}, c, "")
 }
 

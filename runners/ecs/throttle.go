@@ -192,7 +192,7 @@ const (
 // back at once. When ctx ends first, the error is its cause. It is [errUnknown] as well where a try may have been carried out whose
 // answer did not come.
 func ask[In, Out, Opt any](ctx context.Context, c *clients, class class,
-	op func(context.Context, *In, ...func(*Opt)) (*Out, error), in *In,
+	op operation[In, Out, Opt], in *In,
 ) (*Out, error) {
 	var out *Out
 	err := c.throttle.call(ctx, class, c.log, func(ctx context.Context) error {
