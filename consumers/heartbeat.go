@@ -27,7 +27,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		case <-every.C:
 		case <-w.beat:
 		case <-ctx.Done():
-			if w.left(ctx) {
+			if !w.letsGo && w.left(ctx) {
 				return // what it could not report it may still have: its record says so until that has ended by itself
 			}
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

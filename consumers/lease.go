@@ -83,8 +83,8 @@ const (
 	lastLook  = time.Second
 )
 
-// hold renews the run's lease until its execution has ended. The error says why it was ended: errTimedOut, errStopped,
-// errCancelled; with errLeaseLost the run is no longer this worker's.
+// hold records what is owed, and renews the run's lease until its execution has ended. The error says why it was ended: errTimedOut,
+// errStopped, errCancelled; with errLeaseLost the run is no longer this worker's, and with runners.ErrLetGo nobody's.
 func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (runners.Result, error) {
 	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -113,7 +113,8 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		}
 	}
 	begun := begins(exec)
-	if begun == nil {
+	if begun == nil || !c.started.IsZero() { // whoever held it before has seen it run
+		begun = nil
 		limit()
 	}
 	var kept <-chan time.Time // when to record the state again, so that it is not too old to be kept
@@ -145,40 +146,60 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 			wait = min(2*wait, lastLook)
 		}
 	}
-	for {
+	runs := func() { // it has begun to run
+		begun = nil
+		c.owed = new(w.describe(c, exec, schemas.Running))
+	}
+	var record <-chan time.Time // when to try once more to record what is owed
+	for next := firstWait; ; {
+		if c.owed != nil && record == nil {
+			known, err := w.recordOwed(waiting, c)
+			if err != nil {
+				w.abandon(c, exec, err)
+				return runners.Result{}, err
+			}
+			if known {
+				next = firstWait
+			} else { // NATS is away; lease, timeout and stop go on without it
+				record = time.After(next)
+				next = min(2*next, longestWait)
+			}
+		}
 		select {
+		case <-record:
+			record = nil
 		case <-c.cancel.look:
 			wait = firstLook
 			look()
 		case <-again:
 			look()
 		case <-begun:
-			begun = nil
-			if err := w.begin(waiting, c, exec); err != nil {
-				w.abandon(c, exec, err)
-				return runners.Result{}, err
-			}
+			runs()
 			limit()
 		case e := <-ended:
-			if e.err != nil && (cause == nil || !neverRan(e.err)) {
-				return e.Result, e.err
-			}
 			if begun != nil && begins(exec) == nil {
-				return e.Result, errors.Join(w.begin(waiting, c, exec), cause)
+				runs()
+			}
+			if e.err != nil && cause != nil && neverRan(e.err) {
+				return runners.Result{NoCode: true}, cause
+			} else if e.err != nil {
+				return e.Result, e.err
 			}
 			return e.Result, cause
 		case <-timeout:
 			stop(fmt.Errorf("%w of %s", errTimedOut, c.job.timeout))
 			timeout = nil
 		case <-stopping:
+			if letGo(ctx) {
+				return runners.Result{}, runners.ErrLetGo
+			}
 			stop(errStopped)
 			stopping = nil
 		case <-kept:
-			held := w.describe(c, exec, c.state)
-			held.Reason, held.Message = schemas.ReasonHeld, "the run goes on"
-			if err := w.append(waiting, c, held); err != nil {
-				w.abandon(c, exec, err)
-				return runners.Result{}, fmt.Errorf("%w: %w", errLeaseLost, err)
+			if c.owed == nil {
+				held := w.describe(c, exec, c.state)
+				held.Reason, held.Message = schemas.ReasonHeld, "the run goes on"
+				c.owed = &held
 			}
 		case <-renew.C:
 			if err := w.renew(waiting, c, exec); err != nil {
@@ -190,9 +211,24 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 	}
 }
 
-// keep renews the lease while a report waits for NATS, so that no other worker starts again what has ended. It costs nothing
-// before the lease is due. The function it returns ends it.
-func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
+// recordOwed appends the event that is owed. false: NATS is away, and it is not known whether it is stored.
+func (w *Worker) recordOwed(ctx context.Context, c *claim) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.lease.wait/6)
+	defer cancel()
+	err := w.append(ctx, c, *c.owed)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, streams.ErrOvertaken) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	c.owed = nil
+	return true, nil
+}
+
+// keep renews the lease while a start takes its time, or a report waits for NATS, so that no other worker starts again what has ended.
+// It costs nothing before the lease is due. over is called when the lease cannot be confirmed any more; nil: nobody cares. The function
+// that it returns ends it.
+func (w *Worker) keep(ctx context.Context, c *claim, over func()) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	due := time.AfterFunc(time.Until(c.lease.renew), func() {
@@ -206,6 +242,9 @@ func (w *Worker) keep(ctx context.Context, c *claim) (end func()) {
 			}
 			if w.tryRenew(ctx, c, c.lease.wait) != nil {
 				c.lease.missed(time.Now())
+			}
+			if over != nil && !c.lease.holds() {
+				over()
 			}
 		}
 	})

@@ -34,6 +34,7 @@ type outcome struct {
 	wanted   bool // by its exit code: what the retries say of causes does not count
 
 	crashes int       // of the run, this attempt included
+	excused int       // the same
 	retryAt time.Time // state retrying: when the next attempt is due; zero: the attempt's own request asks for it too
 }
 
@@ -43,26 +44,32 @@ var expired = outcome{state: schemas.Failed, reason: schemas.ReasonExpired, mess
 // event puts the outcome into e.
 func (o outcome) event(e schemas.RunEvent) schemas.RunEvent {
 	e.Reason, e.Message, e.ExitCode, e.Signal, e.Result, e.Crashes = o.reason, o.message, o.exitCode, o.signal, o.result, max(o.crashes, e.Crashes)
+	e.Excused = max(o.excused, e.Excused)
 	if o.state == schemas.Retrying && !o.retryAt.IsZero() {
 		e.RetryAt = new(o.retryAt.UTC())
 	}
 	return e
 }
 
-// next turns the end of an attempt into a retry where another is to follow. crashes are those before this attempt.
-func (o outcome) next(r *schemas.Retries, attempt, crashes int, now time.Time) outcome {
-	o.crashes = crashes
+// past is what of a run's attempts was not the job's own to fail, this one left out.
+type past struct{ crashes, excused int }
+
+// next turns the end of an attempt into a retry where another is to follow.
+func (o outcome) next(r *schemas.Retries, attempt int, before past, now time.Time) outcome {
+	o.crashes, o.excused = before.crashes, before.excused
 	switch {
-	case o.again && !o.crash && o.reason == schemas.ReasonCapacity:
-		return o.retry(now.Add(time.Duration((0.5+rand.Float64())*float64(capacityPause))), "another attempt follows")
 	case o.again && !o.crash:
+		o.excused++
+		if o.reason == schemas.ReasonCapacity {
+			now = now.Add(time.Duration((0.5 + rand.Float64()) * float64(capacityPause)))
+		}
 		return o.retry(now, "another attempt follows")
-	case o.crash && crashes+1 < maxCrashes:
+	case o.crash && o.crashes+1 < maxCrashes:
 		o.crashes++
 		return o.retry(now.Add(time.Duration(o.crashes)*crashPause), fmt.Sprintf("attempt %d follows (%d of %d that may be lost)", attempt+1, o.crashes, maxCrashes-1))
 	case r == nil || o.state != schemas.Failed && o.state != schemas.Crashed:
 	case o.wanted || r.Want(schemas.RunEvent{State: o.state, Reason: o.reason, ExitCode: o.exitCode, Signal: o.signal}):
-		if n := attempt - crashes; n <= r.Max { // the nth attempt that was the job's own to fail
+		if n := attempt - before.crashes - before.excused; n <= r.Max { // the nth attempt that was the job's own to fail
 			wait := r.Wait(n, rand.Float64())
 			return o.retry(now.Add(wait), fmt.Sprintf("retry %d of %d follows in %s", n, r.Max, wait.Round(time.Millisecond)))
 		}
@@ -103,7 +110,7 @@ func conclusion(r runners.Result, err error) outcome {
 	case errors.Is(err, errCancelled):
 		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was stopped: " + err.Error(), exitCode: exitCode(r), signal: r.Signal}
 	case errors.Is(err, errStopped):
-		return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerStopped, message: "the worker was told to stop at once", again: true}
+		return workerStopped("the worker was told to stop at once")
 	case err != nil && neverRan(err):
 		return startFailure(err)
 	case errors.Is(err, runners.ErrGone):
@@ -111,6 +118,8 @@ func conclusion(r runners.Result, err error) outcome {
 	}
 	o := outcome{reason: r.Reason, message: r.Message, exitCode: exitCode(r), signal: r.Signal, result: r.Value}
 	switch {
+	case r.NoCode && r.Reason == "" && r.Signal == "":
+		return crashed(schemas.ReasonExecutionLost, sentences("it is not known how the job ended", r.Message))
 	case r.Reason == schemas.ReasonLeaseLost || r.Reason == schemas.ReasonEngineUnreachable || r.Reason == schemas.ReasonExecutionLost ||
 		r.Reason == schemas.ReasonSpotInterrupted:
 		again := crashed(r.Reason, r.Message)
@@ -119,7 +128,7 @@ func conclusion(r runners.Result, err error) outcome {
 		o.state = schemas.Failed
 	case r.Reason == schemas.ReasonResultInvalid || r.Reason == schemas.ReasonResultTooLarge:
 		o.state = schemas.Failed
-	case r.ExitCode == 0 && r.Signal == "":
+	case r.ExitCode == 0 && r.Signal == "" && !r.NoCode:
 		o.state = schemas.Completed
 	case r.Signal != "":
 		o.state = schemas.Failed
@@ -167,6 +176,9 @@ func startFailure(err error) outcome {
 	if errors.Is(err, errCancelled) {
 		return outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: "the job was not started: " + err.Error()}
 	}
+	if errors.Is(err, errStopped) {
+		return workerStopped("the worker was told to stop before it had started the job")
+	}
 	return crashed(runners.ReasonOf(err, schemas.ReasonStartFailed), err.Error())
 }
 
@@ -175,6 +187,11 @@ func startFailure(err error) outcome {
 func crashed(reason schemas.Reason, message string) outcome {
 	room := reason == schemas.ReasonCapacity || reason == schemas.ReasonSpotInterrupted
 	return outcome{state: schemas.Crashed, reason: reason, message: message, again: true, crash: !room}
+}
+
+// workerStopped is the outcome of an attempt that its worker gave back.
+func workerStopped(message string) outcome {
+	return outcome{state: schemas.Crashed, reason: schemas.ReasonWorkerStopped, message: message, again: true}
 }
 
 // exitCode is the job's, where it is known.

@@ -72,7 +72,7 @@ func (w *Worker) reclaimOne(stop context.Context, name string) error {
 	if err := w.find(stop, d, &h); err != nil {
 		return err
 	}
-	w.occupy(d, func(d delivery) error { return w.resume(stop, d, h) })
+	w.occupy(stop, d, func(d delivery) error { return w.resume(stop, d, h) })
 	return nil
 }
 

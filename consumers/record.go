@@ -29,11 +29,15 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		sequence, err := w.conn.Append(e, c.last, c.Trace).Wait(ctx)
 		if err == nil {
-			c.last, c.state = sequence, e.State
+			c.last, c.state, c.unsure = sequence, e.State, nil
 			w.logState(e)
 			return nil
 		}
 		if errors.Is(err, streams.ErrOvertaken) {
+			if stored, known := w.wasStored(ctx, c); known {
+				c.last, c.state, c.unsure = stored, c.unsure.State, nil
+				continue
+			}
 			adopted, unknown := w.adopt(ctx, c)
 			if adopted {
 				if e = afterCancel(e); e.State == schemas.Cancelling {
@@ -50,13 +54,26 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 			err = unknown
 		}
 		if stop, final := gaveUp(ctx, err); stop {
+			if ctx.Err() != nil {
+				c.unsure = &e
+			}
 			return final
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)
 		if !pause(ctx, wait) {
+			c.unsure = &e
 			return err
 		}
 	}
+}
+
+// wasStored tells whether the claim's event whose fate was not known when nobody waited for it any more is the run's last.
+func (w *Worker) wasStored(ctx context.Context, c *claim) (sequence uint64, stored bool) {
+	if c.unsure == nil {
+		return 0, false
+	}
+	last, err := w.conn.LastEvent(ctx, c.Pool, c.Deployment, c.Run)
+	return last.Sequence, err == nil && last.Worker == w.Name && last.Attempt == c.attempt && last.State == c.unsure.State && last.Time.Equal(c.unsure.Time)
 }
 
 // recordEnd appends how an attempt ended and has the next one delivered, where another follows. What NATS does not take of it is

@@ -65,6 +65,17 @@ func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
 	return history{settled: true}, w.ack(ctx, d) // a copy, or one whose acknowledgement was lost: the run has gone on without it
 }
 
+// past is what of the attempts before the one that follows was not the job's own to fail.
+func (h history) past() past { return past{h.event.Crashes, h.event.Excused} }
+
+// claim is that of the last attempt, whose worker has lost it, for what is to be said of it.
+func (h history) claim(d delivery) *claim {
+	return &claim{
+		delivery: d, attempt: h.attempt, before: h.past(), image: h.event.Image, last: h.last,
+		execution: h.event.Execution, place: h.event.Place, details: h.event.Details,
+	}
+}
+
 // job is what the log says of the execution that was found.
 func (h history) job() job {
 	j := job{grace: defaultGrace, parent: h.event.Parent, tags: h.event.Tags}
@@ -142,24 +153,27 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
 	}
 	o := crashed(schemas.ReasonWorkerLost, fmt.Sprintf("worker %s did not renew its lease, and %s", h.event.Worker, gone))
-	if h.event.State == schemas.Cancelling {
+	switch {
+	case h.event.State == schemas.Pending && h.event.Reason == schemas.ReasonWorkerStopped:
+		o = workerStopped(h.event.Message)
+	case h.event.State == schemas.Cancelling:
 		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker is gone, and " + gone}
 	}
 	retries, err := w.retries(ctx, d)
 	if err != nil {
 		return h, err
 	}
-	o = o.next(retries, h.attempt, h.event.Crashes, time.Now())
-	if o.state != schemas.Retrying || o.crashes == h.event.Crashes || w.runner == nil {
+	o = o.next(retries, h.attempt, h.past(), time.Now())
+	if excused := o.excused > h.event.Excused; o.state != schemas.Retrying || o.crashes == h.event.Crashes && !excused || w.runner == nil {
 		return history{settled: true}, w.conclude(ctx, d, h, o)
 	}
 	o.retryAt = time.Time{} // no other request is published for it, by whoever reads this
-	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, image: h.event.Image, last: h.last}
+	c := h.claim(d)
 	err = w.append(ctx, c, o.event(c.event(w, o.state)))
 	if errors.Is(err, streams.ErrOvertaken) || err == nil && c.state.Final() {
 		return history{settled: true}, w.overtaken(ctx, d)
 	}
-	h.last, h.event.Crashes = c.last, o.crashes
+	h.last, h.event.Crashes, h.event.Excused = c.last, o.crashes, o.excused
 	return h, err // the next attempt is this worker's: it has the request in its hands, which carries the run on, and a slot
 }
 
@@ -260,7 +274,10 @@ func (w *Worker) resume(ctx context.Context, d delivery, h history) error {
 	}
 	c := w.newClaim(ctx, d, j, h, h.attempt)
 	defer w.disown(c)
-	c.logs, c.execution = h.logs, h.event.Execution
+	c.logs, c.execution, c.details = h.logs, h.event.Execution, h.event.Details
+	if !w.elsewhere(h) {
+		c.place = h.event.Place // which need not be where the deployment would start it today
+	}
 	c.lease.renew = c.claimed // the execution has to hear at once how long it may go on
 	if h.event.Claimed != nil {
 		c.claimed = *h.event.Claimed
@@ -268,7 +285,11 @@ func (w *Worker) resume(ctx context.Context, d delivery, h history) error {
 	if h.event.Started != nil {
 		c.started = *h.event.Started
 	}
-	goesOn := w.describe(c, h.found, stateOf(h.found))
+	state := stateOf(h.found)
+	if h.event.State == schemas.Running {
+		state = schemas.Running
+	}
+	goesOn := w.describe(c, h.found, state)
 	if h.event.State == schemas.Cancelling {
 		goesOn.State, c.cancel.why = schemas.Cancelling, h.event.Message
 		c.cancel.ask()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-run/weir/runners"
@@ -17,13 +18,17 @@ type claim struct {
 	delivery
 	job       job
 	attempt   int
-	crashes   int    // attempts before this one that the infrastructure ended
+	before    past
 	last      uint64 // sequence of the run's last event, which this worker wrote, or the cancel that follows it
 	state     schemas.State
+	unsure    *schemas.RunEvent // was sent last, and may have been stored after last; nil: nothing was
+	owed      *schemas.RunEvent // is to be recorded next; nil: nothing is
 	claimed   time.Time
 	started   time.Time
 	image     string          // of the execution, or of the attempt before
 	execution string          // the infrastructure's name of it, once that is recorded
+	underway  atomic.Bool     // the infrastructure has taken it, and has it to be found
+	place     string          // where it was found; empty: where one is started now
 	details   json.RawMessage // what more the infrastructure told of it last
 	lease     *lease
 	logs      *streams.LogWriter
@@ -63,7 +68,12 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 		return err
 	}
 	exec, err := w.start(ctx, c)
-	if err != nil {
+	switch {
+	case letGo(ctx) && err != nil:
+		return w.letStartGo(ctx, c, err)
+	case errors.Is(err, runners.ErrLetGo) || errors.Is(err, errLeaseLost):
+		return err // whoever has the run next finds what there is
+	case err != nil:
 		return w.report(ctx, c, startFailure(err))
 	}
 	return w.follow(ctx, c, exec, w.describe(c, exec, stateOf(exec)))
@@ -72,10 +82,7 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 // follow records that the execution runs, or is on its way, holds it until it ends, and reports how.
 func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, goesOn schemas.RunEvent) error {
 	if told := goesOn.State == schemas.Pending && goesOn.Reason == "" && c.execution == exec.ID(); !told {
-		if err := w.append(ctx, c, goesOn); err != nil {
-			w.abandon(c, exec, err)
-			return err
-		}
+		c.owed = &goesOn
 	}
 	c.execution = exec.ID()
 	res, err := w.hold(ctx, c, exec) // running, once it does; renews the lease until the job ends
@@ -115,7 +122,7 @@ func (w *Worker) describe(c *claim, exec runners.Execution, state schemas.State)
 		c.image = i.Image()
 	}
 	if d, ok := exec.(runners.Described); ok {
-		c.details = d.Details()
+		c.learn(d.Details())
 	}
 	if c.started.IsZero() && begins(exec) == nil {
 		c.started = time.Now()
@@ -128,29 +135,41 @@ func (w *Worker) describe(c *claim, exec runners.Execution, state schemas.State)
 	return e
 }
 
-// begin records that a job runs that was on its way.
-func (w *Worker) begin(ctx context.Context, c *claim, exec runners.Execution) error {
-	return w.append(ctx, c, w.describe(c, exec, schemas.Running))
+// learn takes what is known of the execution by now.
+func (c *claim) learn(details json.RawMessage) {
+	if details != nil {
+		c.details = details
+	}
 }
 
-// tell records how far the start of an execution has come. What cannot be recorded is told by the next event.
+// tell records how far the start of an execution has come. What cannot be recorded soon is told by the next event: the start does not
+// wait for NATS.
 func (w *Worker) tell(ctx context.Context, c *claim, p runners.Progress) {
-	c.details = p.Details
+	c.learn(p.Details)
+	if p.ID != "" {
+		c.underway.Store(true)
+	}
 	e := c.event(w, schemas.Pending)
 	e.Execution, e.Reason, e.Message = p.ID, p.Reason, p.Message
-	if err := w.append(ctx, c, e); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.lease.wait/6)
+	defer cancel()
+	switch err := w.append(ctx, c, e); {
+	case err == nil:
+		c.execution = p.ID
+	case errors.Is(err, streams.ErrOvertaken): // whoever has the run finds the execution, which must not be undone here
+		c.cancel.end(fmt.Errorf("%w: %w", runners.ErrLetGo, err))
+	default:
 		w.Logger.Warn("progress is not recorded", "run", c.Run, "message", p.Message, "err", err)
-		return
 	}
-	c.execution = p.ID
 }
 
 // newClaim makes the claim of an attempt of a run with that history. A cancel can reach it from now on.
 func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history, attempt int) *claim {
 	now := time.Now()
 	c := &claim{
-		delivery: d, job: j, attempt: attempt, crashes: h.event.Crashes, image: h.event.Image, last: h.last, claimed: now, lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
-		logs: w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt),
+		delivery: d, job: j, attempt: attempt, before: h.past(), image: h.event.Image, last: h.last, claimed: now,
+		lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
+		logs:  w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt),
 	}
 	c.cancel.init(ctx)
 	w.own(c)
@@ -179,14 +198,15 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 		Image: c.image, Output: output{c.logs}, Lease: c.lease.until(), Held: c.lease.holds,
 		Tell: func(p runners.Progress) { w.tell(ctx, c, p) },
 	}
-	letGo := w.keep(ctx, c)
-	exec, err := w.runner.Start(c.cancel.starting, spec)
-	letGo()
-	if err != nil {
-		if c.cancel.asked() && w.cancelled(ctx, c) {
-			err = errCancelled
+	unkeep := w.keep(ctx, c, func() { // the lease is over: what is on its way is for the next one to find, and not to be undone
+		if c.underway.Load() {
+			c.cancel.end(fmt.Errorf("%w: %w", runners.ErrLetGo, errLeaseLost))
 		}
-		return nil, err
+	})
+	exec, err := w.runner.Start(c.cancel.starting, spec)
+	unkeep()
+	if err != nil {
+		return nil, w.whyNotStarted(ctx, c, err)
 	}
 	if begins(exec) == nil {
 		c.started = time.Now()
@@ -197,20 +217,45 @@ func (w *Worker) start(ctx context.Context, c *claim) (runners.Execution, error)
 	return exec, err
 }
 
+// whyNotStarted is why there is no execution, beside what the runner says.
+func (w *Worker) whyNotStarted(ctx context.Context, c *claim, err error) error {
+	if c.cancel.asked() && w.cancelled(context.WithoutCancel(ctx), c) {
+		return errCancelled
+	}
+	if _, permanent := runners.IsPermanent(err); permanent {
+		return err
+	}
+	switch {
+	case letGo(c.cancel.starting):
+		return fmt.Errorf("%w: %w", runners.ErrLetGo, err)
+	case ctx.Err() != nil:
+		return errStopped
+	case !c.lease.holds(): // there may be one all the same, which the runner was too late to make sure of
+		return fmt.Errorf("%w: %w", errLeaseLost, err)
+	}
+	return err
+}
+
 // executionName is a name's key on any infrastructure.
 func executionName(run string, attempt int) string { return fmt.Sprintf("%s.%d", run, attempt) }
 
 // report records how the attempt ended and acknowledges the request. An attempt that another follows is requested again, for
 // whoever is free when it is due.
 func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), reportTime, errNotReported)
+	ctx, cancel := w.reporting(ctx)
 	defer cancel()
-	letGo := w.keep(ctx, c)
+	unkeep := w.keep(ctx, c, nil)
 	if err := c.logs.Flush(ctx); err != nil {
 		w.Logger.Warn("output is not complete", "run", c.Run, "err", err)
 	}
-	err := w.recordEnd(ctx, c, o.next(c.job.retries, c.attempt, c.crashes, time.Now()))
-	letGo()
+	var err error
+	if c.owed != nil && c.owed.State == schemas.Running { // a run that ran is said to have run
+		err = w.append(ctx, c, *c.owed)
+	}
+	if err == nil {
+		err = w.recordEnd(ctx, c, o.next(c.job.retries, c.attempt, c.before, time.Now()))
+	}
+	unkeep()
 	if err != nil {
 		return err
 	}
@@ -223,7 +268,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 
 // conclude records how a run stands whose attempt this worker did not make, and acknowledges its request.
 func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome) error {
-	c := &claim{delivery: d, attempt: h.attempt, crashes: h.event.Crashes, image: h.event.Image, last: h.last}
+	c := h.claim(d)
 	err := w.recordEnd(ctx, c, o)
 	if errors.Is(err, streams.ErrOvertaken) {
 		return w.overtaken(ctx, d)
@@ -239,7 +284,11 @@ func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome)
 func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 	e := schemas.RunEvent{
 		Run: c.Run, Pool: c.Pool, Queue: c.Queue, Deployment: c.Deployment, State: state, Attempt: c.attempt, Worker: w.Name,
-		Crashes: c.crashes, Place: w.place(c.job.configuration), Image: c.image, Details: c.details, Execution: c.execution, Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+		Crashes: c.before.crashes, Excused: c.before.excused, Place: c.place, Image: c.image, Details: c.details, Execution: c.execution,
+		Time: time.Now().UTC(), Requested: c.Requested, Sequence: c.Sequence, Parent: c.job.parent, Tags: c.job.tags,
+	}
+	if e.Place == "" {
+		e.Place = w.place(c.job.configuration)
 	}
 	if !c.claimed.IsZero() {
 		at := c.claimed.UTC()

@@ -207,5 +207,7 @@ func (e *scripted) Stop(context.Context, time.Duration) error {
 func (i *infrastructure) kill(worker string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.runners[worker].dead.Store(true)
+	if r := i.runners[worker]; r != nil {
+		r.dead.Store(true)
+	}
 }

@@ -37,6 +37,10 @@ type Config struct {
 	IdleExit     time.Duration // drain when no run has been held for so long; 0: never
 	DrainTimeout time.Duration // stop the runs that are still held so long after the drain began; 0: wait for them
 
+	// LetGo makes the worker end at once when it is stopped, and leave the executions that it holds to whoever takes their runs next, if
+	// they are of a type whose executions outlive their worker.
+	LetGo bool
+
 	Logger *slog.Logger
 }
 
@@ -79,8 +83,10 @@ type Worker struct {
 	lastRecord uint64              // sequence of the record that this worker wrote last; used by whoever writes the next one alone
 	wrote      time.Time           // when the last record that NATS has confirmed was sent; under mu
 	drain      context.CancelCauseFunc
-	halt       context.CancelFunc // stops the runs that are held
-	idle       *time.Timer        // ends the worker that holds nothing; nil: never; under mu
+	halt       context.CancelFunc  // stops the runs that are held, or lets them go
+	letsGo     bool                // it is LetGo, of a type for which that means something
+	given      []*streams.Delivery //  what was let go, to be given back once nobody takes this worker for the owner any more; under mu
+	idle       *time.Timer         // ends the worker that holds nothing; nil: never; under mu
 }
 
 // Ready is what a worker says when it starts to take runs.
@@ -114,8 +120,6 @@ func New(conn *streams.Conn, c Config) (*Worker, error) {
 func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	drain, w.drain = context.WithCancelCause(drain)
 	defer w.drain(nil)
-	stop, w.halt = context.WithCancel(stop)
-	defer w.halt()
 	pool, err := w.findPool(drain)
 	if err != nil || drain.Err() != nil {
 		return err
@@ -127,6 +131,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	if w.config, err = newConfig(w.Types[i], pool); err != nil {
 		return err
 	}
+	w.letsGo = w.LetGo && !w.Types[i].EndsWithLease
+	stop, unstop := w.stopping(stop)
+	defer unstop()
 	puller, err := w.conn.Puller(pool, w.Queues, w.Slots)
 	if err != nil {
 		return err
@@ -158,6 +165,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 
 	alive, die := context.WithCancel(context.WithoutCancel(stop))
 	var background sync.WaitGroup
+	defer w.giveAllBack()
 	defer background.Wait()
 	defer die()
 	watched := make(chan struct{})
@@ -221,6 +229,21 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 		return why
 	}
 	return err
+}
+
+// stopping is stop with a cause that says what becomes of the runs that are held.
+func (w *Worker) stopping(stop context.Context) (context.Context, context.CancelFunc) {
+	why := errStopped
+	if w.letsGo {
+		why = runners.ErrLetGo
+	}
+	held, halt := context.WithCancelCause(context.WithoutCancel(stop))
+	w.halt = func() { halt(why) }
+	forget := context.AfterFunc(stop, w.halt)
+	return held, func() {
+		forget()
+		w.halt()
+	}
 }
 
 // findPool waits for NATS and returns the pool's record.
@@ -352,11 +375,11 @@ func (w *Worker) freeSlots() <-chan struct{} {
 
 // take gives a delivery its slot and runs it.
 func (w *Worker) take(stop context.Context, d *streams.Delivery) {
-	w.occupy(d, func(d delivery) error { return w.run(stop, d) })
+	w.occupy(stop, d, func(d delivery) error { return w.run(stop, d) })
 }
 
-// occupy gives a delivery a slot while do deals with it.
-func (w *Worker) occupy(d *streams.Delivery, do func(delivery) error) {
+// occupy gives a delivery a slot while do deals with it. What do has not settled when the worker lets its runs go is given back.
+func (w *Worker) occupy(stop context.Context, d *streams.Delivery, do func(delivery) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, mine := w.held[d.Sequence]; mine {
@@ -373,7 +396,11 @@ func (w *Worker) occupy(d *streams.Delivery, do func(delivery) error) {
 	w.runs.Go(func() {
 		release := sync.OnceFunc(func() { w.release(d.Sequence) })
 		defer release()
-		if err := do(delivery{d, release}); err != nil && !errors.Is(err, streams.ErrOvertaken) {
+		switch err := do(delivery{d, release}); {
+		case err == nil || errors.Is(err, streams.ErrOvertaken):
+		case letGo(stop):
+			w.give(d)
+		default:
 			w.Logger.Warn("run is not settled; NATS delivers it again", "run", d.Run, "deployment", d.Deployment, "err", err)
 		}
 	})

@@ -28,9 +28,11 @@ import (
 // bench is a server with the pool dev and the deployment hello.
 type bench struct {
 	*streams.Conn
-	server *server.Server
-	infra  *infrastructure
-	homes  string // of the workers' state folders, by name
+	server  *server.Server
+	infra   *infrastructure
+	kind    runners.Type  // of its pool; none: infra's
+	through *streams.Conn // the next worker's connection; nil: one of its own to server
+	homes   string        // of the workers' state folders, by name
 }
 
 func newBench(t *testing.T, ackWait time.Duration, script func(runners.Spec, *scripted)) *bench {
@@ -78,13 +80,15 @@ type started struct {
 // newWorker makes one with a connection of its own. Its state folder is that of its name, unless it has one.
 func (b *bench) newWorker(t *testing.T, c consumers.Config) (*consumers.Worker, *nats.Conn) {
 	t.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.ReconnectWait(300*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := streams.Open(nc, "", "")
-	if err != nil {
-		t.Fatal(err)
+	conn := b.through
+	if b.through = nil; conn == nil {
+		nc, err := nats.Connect("", nats.InProcessServer(b.server), nats.ReconnectWait(300*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conn, err = streams.Open(nc, "", ""); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if c.Dir == "" {
 		c.Dir = filepath.Join(b.homes, c.Name)
@@ -92,12 +96,16 @@ func (b *bench) newWorker(t *testing.T, c consumers.Config) (*consumers.Worker, 
 			t.Fatal(err)
 		}
 	}
-	c.Pool, c.Types, c.Logger = "dev", []runners.Type{b.infra.poolType()}, slog.New(slog.NewTextHandler(t.Output(), nil))
+	kind := b.kind
+	if kind.Name == "" {
+		kind = b.infra.poolType()
+	}
+	c.Pool, c.Types, c.Logger = "dev", []runners.Type{kind}, slog.New(slog.NewTextHandler(t.Output(), nil))
 	w, err := consumers.New(conn, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, nc
+	return w, conn.NC
 }
 
 func (b *bench) start(t *testing.T, c consumers.Config) *started {

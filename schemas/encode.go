@@ -45,6 +45,9 @@ func (o *object) runEvent(e RunEvent) {
 	if e.Crashes != 0 {
 		o.int("crashes", int64(e.Crashes))
 	}
+	if e.Excused != 0 {
+		o.int("excused", int64(e.Excused))
+	}
 	o.optionalText("worker", e.Worker)
 	o.time("time", e.Time)
 	o.optionalText("execution", e.Execution)

@@ -38,6 +38,7 @@ type RunEvent struct {
 	Message    string          `json:"message,omitempty"` // a sentence for people
 	Attempt    int             `json:"attempt"`           // from 1; 0 when no attempt was made
 	Crashes    int             `json:"crashes,omitempty"` // attempts so far that the infrastructure ended
+	Excused    int             `json:"excused,omitempty"` // attempts so far that ended without being anybody's fault: they count neither as crashes nor as failures
 	Worker     string          `json:"worker,omitempty"`
 	Time       time.Time       `json:"time"`
 	Execution  string          `json:"execution,omitempty"` // PID, container ID, ARN, Job name

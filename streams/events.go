@@ -35,7 +35,7 @@ func (c *Conn) Append(e schemas.RunEvent, last uint64, trace string) *Append {
 	e.Previous = last
 	a := &Append{conn: c, event: e}
 	repeat := 0
-	if e.Reason == schemas.ReasonHeld {
+	if e.Reason == schemas.ReasonHeld || e.State == schemas.Pending && e.Parameters == nil { // an attempt's first pending event has some
 		repeat = int(last) // the same state of the same attempt again: the event's ID has to differ
 	}
 	body, err := schemas.EncodeRunEvent(e, repeat, trace)
