@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/weir-run/weir/consumers"
@@ -294,79 +295,102 @@ func TestProvisioned_timeoutCountsFromRunning(t *testing.T) {
 	}
 }
 
-// A worker that is cut off from NATS while it starts something hears that its right is over: before it has begun anything it begins
-// nothing, and what it has begun is let go.
-func TestProvisioned_startHearsThatTheLeaseIsLost(t *testing.T) {
+// heard is what a start has heard of its lease.
+type heard struct {
+	held  bool
+	cause error
+	after time.Duration
+}
+
+// listening is a first start that listens until its lease is over or its context has ended, says what it heard, and fails.
+func listening(saw chan<- heard, cut <-chan time.Time, tells bool, goOn <-chan struct{}) func(context.Context, runners.Spec, *task) error {
+	first := true
+	return func(ctx context.Context, s runners.Spec, e *task) error {
+		if !first {
+			return nil
+		}
+		first = false
+		if tells {
+			s.Tell(runners.Progress{ID: e.ID()})
+		}
+		at := <-cut
+		look := time.NewTicker(10 * time.Millisecond)
+		defer look.Stop()
+		for s.Held() && ctx.Err() == nil {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+			}
+		}
+		if tells {
+			<-ctx.Done()
+		}
+		saw <- heard{s.Held(), context.Cause(ctx), time.Since(at)}
+		<-goOn
+		return errors.New("nothing was started")
+	}
+}
+
+// A worker is cut off from NATS while a task is on its way: the start is let go, and the next worker goes on with the task.
+func TestProvisioned_startIsLetGoWithItsLease(t *testing.T) {
 	const ackWait = 2 * time.Second
-	for _, underway := range []bool{false, true} {
-		name := map[bool]string{false: "nothing is begun", true: "a task is begun"}[underway]
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, ackWait, nil)
-			type seen struct {
-				held  bool
-				cause error
-				after time.Duration
-			}
-			saw := make(chan seen, 1)
-			cut := make(chan time.Time, 1)
-			first := true
-			c := b.newCloud(t, func(ctx context.Context, s runners.Spec, e *task) error {
-				if !first {
-					return nil
-				}
-				first = false
-				if underway {
-					s.Tell(runners.Progress{ID: e.ID()})
-				}
-				at := <-cut
-				look := time.NewTicker(10 * time.Millisecond)
-				defer look.Stop()
-				for s.Held() && ctx.Err() == nil {
-					select {
-					case <-look.C:
-					case <-ctx.Done():
-					}
-				}
-				if underway {
-					<-ctx.Done()
-				}
-				saw <- seen{s.Held(), context.Cause(ctx), time.Since(at)}
-				return errors.New("nothing was started")
-			})
-			w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
-			run := b.request(t, "")
-			e := c.next(t)
-			if underway {
-				b.until(t, run, "on its way", func(ev schemas.RunEvent) bool { return ev.Execution != "" })
-			} else {
-				b.reaches(t, run, schemas.Pending)
-				c.lose(run + ".1")
-			}
-			w.kill()
-			cut <- time.Now()
-			got := <-saw
-			if got.held || got.after > ackWait || errors.Is(got.cause, runners.ErrLetGo) != underway {
-				t.Errorf("got held %v, cause %v after %s, want the right to be over within an ack wait, and let go %v", got.held, got.cause, got.after, underway)
-			}
-			b.worker(t, "w2", 1)
-			if !underway {
-				e = c.next(t)
-			} else {
-				b.heldBy(t, run, "w2")
-			}
-			e.begin()
-			e.end(runners.Result{}, nil)
-			events := b.events(t, run)
-			for i, ev := range events {
-				if ev.Worker == "w1" && i > 1 {
-					t.Errorf("got %s from w1, which had lost the run: %v", ev.State, states(events))
-				}
-			}
-			if last := events[len(events)-1]; last.State != schemas.Completed || last.Worker != "w2" || (last.Attempt == 1) != underway {
-				t.Errorf("got %v by %s", states(events), last.Worker)
-			}
-		})
+	b := newBench(t, ackWait, nil)
+	saw, cut, goOn := make(chan heard, 1), make(chan time.Time, 1), make(chan struct{})
+	c := b.newCloud(t, listening(saw, cut, true, goOn))
+	close(goOn)
+	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	e := c.next(t)
+	b.until(t, run, "on its way", func(ev schemas.RunEvent) bool { return ev.Execution != "" })
+	w.kill()
+	cut <- time.Now()
+	if got := <-saw; got.held || got.after > ackWait || !errors.Is(got.cause, runners.ErrLetGo) {
+		t.Errorf("got held %v, cause %v after %s, want it let go within an ack wait", got.held, got.cause, got.after)
+	}
+	b.worker(t, "w2", 1)
+	b.heldBy(t, run, "w2")
+	e.begin()
+	e.end(runners.Result{}, nil)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Completed || last.Worker != "w2" || last.Attempt != 1 {
+		t.Errorf("got %v by %s, want completed by w2 in attempt 1", states(events), last.Worker)
+	}
+}
+
+// A worker that was cut off from NATS before it had begun anything hears that its right is over, and begins nothing. What it thinks of its
+// start does not count: another may have the run.
+func TestProvisioned_startHearsThatItsLeaseIsOver(t *testing.T) {
+	const ackWait = 2 * time.Second
+	s := streamstest.Listen(t)
+	b := newBenchOn(t, s, 1, ackWait, nil)
+	p := streamstest.NewProxy(t, s.Addr().String(), 1)
+	conn, err := streams.Connect(t.Context(), streams.Config{Server: p.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	saw, cut, goOn := make(chan heard, 1), make(chan time.Time, 1), make(chan struct{})
+	c := b.newCloud(t, listening(saw, cut, false, goOn))
+	b.through = conn
+	b.start(t, consumers.Config{Name: "w1", Slots: 1})
+	run := b.request(t, "")
+	c.next(t)
+	b.reaches(t, run, schemas.Pending)
+	c.lose(run + ".1")
+	back := conn.NC.StatusChanged(nats.CONNECTED)
+	p.Block()
+	cut <- time.Now()
+	if got := <-saw; got.held || got.after > ackWait || got.cause != nil {
+		t.Errorf("got held %v, cause %v after %s, want the right to be over within an ack wait, and the start's context not", got.held, got.cause, got.after)
+	}
+	p.Unblock(t)
+	<-back
+	close(goOn)
+	e := c.next(t)
+	e.begin()
+	e.end(runners.Result{}, nil)
+	events := b.events(t, run)
+	if last := events[len(events)-1]; events[1].Reason != schemas.ReasonWorkerLost || last.State != schemas.Completed || last.Attempt != 2 {
+		t.Errorf("got %v, want worker_lost, then attempt 2 completed", states(events))
 	}
 }
 
@@ -376,7 +400,8 @@ func TestProvisioned_progressWhoseAnswerIsLateIsNotSomebodyElses(t *testing.T) {
 	b := newBenchOn(t, s, 1, 3*time.Second, nil)
 	p := streamstest.NewProxy(t, s.Addr().String(), 1)
 	c := b.newCloud(t, func(_ context.Context, s runners.Spec, e *task) error {
-		p.Rate.Store(1) // answers hardly come
+		p.Rate.Store(1) // after the next one, answers hardly come
+		s.Tell(runners.Progress{Reason: schemas.ReasonCapacity})
 		s.Tell(runners.Progress{ID: e.ID()})
 		p.Rate.Store(0)
 		e.begin()
@@ -392,7 +417,7 @@ func TestProvisioned_progressWhoseAnswerIsLateIsNotSomebodyElses(t *testing.T) {
 	e := c.next(t)
 	b.runs(t, run)
 	e.end(runners.Result{}, nil)
-	if diff := cmp.Diff([]string{"pending 1", "pending 1", "running 1", "completed 1"}, states(b.events(t, run))); diff != "" {
+	if diff := cmp.Diff([]string{"pending 1", "pending 1 capacity_unavailable", "pending 1", "running 1", "completed 1"}, states(b.events(t, run))); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
 	}
 }
@@ -407,7 +432,7 @@ func TestProvisioned_stoppedDuringTheStartIsGivenBack(t *testing.T) {
 		}
 		first = false
 		<-ctx.Done()
-		return context.Cause(ctx)
+		return errors.New("a request was cut off")
 	})
 	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
 	run := b.request(t, "")

@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,8 +35,8 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 			return nil
 		}
 		if errors.Is(err, streams.ErrOvertaken) {
-			if stored, known := w.wasStored(ctx, c); known {
-				c.last, c.state, c.unsure = stored, c.unsure.State, nil
+			if stored, ok := w.storedAfterAll(ctx, c); ok {
+				c.last, c.state, c.unsure = stored.Sequence, stored.State, nil
 				continue
 			}
 			adopted, unknown := w.adopt(ctx, c)
@@ -55,25 +56,27 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 		}
 		if stop, final := gaveUp(ctx, err); stop {
 			if ctx.Err() != nil {
-				c.unsure = &e
+				c.unsure = append(c.unsure, e)
 			}
 			return final
 		}
 		w.Logger.Warn("state is not recorded yet", "run", e.Run, "state", e.State, "err", err)
 		if !pause(ctx, wait) {
-			c.unsure = &e
+			c.unsure = append(c.unsure, e)
 			return err
 		}
 	}
 }
 
-// wasStored tells whether the claim's event whose fate was not known when nobody waited for it any more is the run's last.
-func (w *Worker) wasStored(ctx context.Context, c *claim) (sequence uint64, stored bool) {
-	if c.unsure == nil {
-		return 0, false
+// storedAfterAll returns the run's last event if it is one of the claim's whose fate was not known when nobody waited for it any more.
+func (w *Worker) storedAfterAll(ctx context.Context, c *claim) (streams.Recorded, bool) {
+	if len(c.unsure) == 0 {
+		return streams.Recorded{}, false
 	}
 	last, err := w.conn.LastEvent(ctx, c.Pool, c.Deployment, c.Run)
-	return last.Sequence, err == nil && last.Worker == w.Name && last.Attempt == c.attempt && last.State == c.unsure.State && last.Time.Equal(c.unsure.Time)
+	return last, err == nil && slices.ContainsFunc(c.unsure, func(e schemas.RunEvent) bool {
+		return last.Worker == e.Worker && last.Attempt == e.Attempt && last.State == e.State && last.Time.Equal(e.Time)
+	})
 }
 
 // recordEnd appends how an attempt ended and has the next one delivered, where another follows. What NATS does not take of it is

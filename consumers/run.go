@@ -21,8 +21,8 @@ type claim struct {
 	before    past
 	last      uint64 // sequence of the run's last event, which this worker wrote, or the cancel that follows it
 	state     schemas.State
-	unsure    *schemas.RunEvent // was sent last, and may have been stored after last; nil: nothing was
-	owed      *schemas.RunEvent // is to be recorded next; nil: nothing is
+	unsure    []schemas.RunEvent // were sent after last, and one of them may be stored
+	owed      *schemas.RunEvent  // is to be recorded next; nil: nothing is
 	claimed   time.Time
 	started   time.Time
 	image     string          // of the execution, or of the attempt before

@@ -150,7 +150,9 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	} else if err != nil {
 		return err
 	}
-	w.runner, err = w.Types[i].New(drain, runners.Config{System: system, Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code, Logger: w.Logger})
+	w.runner, err = w.Types[i].New(drain, runners.Config{
+		System: system, Worker: w.Name, Pool: w.Pool, Dir: w.Dir, Code: w.Code, Logger: w.Logger, Lock: w.lock, Peers: peers{w},
+	})
 	if err != nil && drain.Err() != nil {
 		return nil // it was waiting for its infrastructure
 	}

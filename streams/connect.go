@@ -53,6 +53,7 @@ type Conn struct {
 	url     string
 
 	buckets sync.Map // bucket's name to its jetstream.KeyValue: looking one up is a request
+	locks   sync.Map // a lock's key to a channel of one value, which whoever has it or asks for it has put there
 }
 
 // bucket returns a handle on a KV bucket.

@@ -53,6 +53,7 @@ func (c *Conn) Adjust(ctx context.Context, s Settings) error {
 		{DeadStream, 0},
 		{"KV_" + ConfigBucket, 0},
 		{"KV_" + WorkersBucket, 0},
+		{"KV_" + LocksBucket, 0},
 	} {
 		if err := c.adjustStream(ctx, a.stream, s.Replicas, a.keep); err != nil {
 			return err

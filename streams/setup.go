@@ -37,6 +37,7 @@ func (c *Conn) Setup(ctx context.Context, replicas int) error {
 	for _, b := range []jetstream.KeyValueConfig{
 		{Bucket: ConfigBucket, Description: "Weir: pools and deployments", History: 20, Replicas: replicas},
 		{Bucket: WorkersBucket, Description: "Weir: live workers", History: 1, TTL: workerAge, Replicas: replicas},
+		locksConfig(replicas),
 	} {
 		if err := c.ensureBucket(ctx, b); err != nil {
 			return err

@@ -20,4 +20,5 @@ var Subjects = []Subject{
 	{keySubject(ConfigBucket, "pool.<name>"), "a work pool", "nats kv ls " + ConfigBucket},
 	{keySubject(ConfigBucket, "deployment.<name>"), "a deployment", "nats kv get " + ConfigBucket + " deployment.my-flow"},
 	{keySubject(WorkersBucket, "<pool>.<worker>"), "a live worker", "nats kv ls " + WorkersBucket},
+	{keySubject(LocksBucket, "<hash>"), "what only one worker does at a time", "nats kv watch " + LocksBucket},
 }

@@ -22,6 +22,7 @@ import (
 //	weir.dead.<pool>.<queue>.<deployment>            a request that could not be accepted
 //	weir.dead.<pool>.:cancel.<run>                   a request to cancel that could not be accepted
 //	weir.worker.<pool>.<worker>.{drain,has}          a request to a worker
+//	weir.peer.<kind>                                 what workers of a kind of pool tell each other
 const (
 	EventStream = "WEIR_EVENTS"
 	LogStream   = "WEIR_LOGS"
@@ -30,6 +31,7 @@ const (
 	RunsBucket    = "weir_runs"
 	ConfigBucket  = "weir_config"
 	WorkersBucket = "weir_workers"
+	LocksBucket   = "weir_locks"
 
 	poolStreamPrefix = "WEIR_POOL_"
 	runPrefix        = "weir.run."
@@ -40,6 +42,7 @@ const (
 	logPrefix        = "weir.log."
 	deadPrefix       = "weir.dead."
 	workerPrefix     = "weir.worker."
+	peerPrefix       = "weir.peer."
 )
 
 // RunEvents is every event of every run, for those who subscribe.
@@ -63,6 +66,9 @@ const (
 	// On a message that asks for a run's next attempt: which one, and when the run was requested.
 	headerAttempt   = "Weir-Attempt"
 	headerRequested = "Weir-Requested"
+
+	// headerPeer on what workers tell each other says who tells it.
+	headerPeer = "Weir-Peer"
 
 	headerDeadReason   = "Weir-Dead-Reason"
 	headerDeadMessage  = "Weir-Dead-Message"

@@ -35,7 +35,7 @@ func TestSubjects_areThoseOfTheAsyncAPIDocument(t *testing.T) {
 		RunSubject("{pool}", "{queue}", "{deployment}"), state, logSubject("{pool}", "{deployment}", "{run}"),
 		deadPrefix + "{pool}.{queue}.{deployment}", DrainSubject("{pool}", "{worker}"),
 		HasSubject("{pool}", "{worker}"), cancelSubject("{pool}", "{run}"), "$KV." + ConfigBucket + "." + schemaKey,
-		"$KV." + RunsBucket + "." + runKey("{pool}", "{deployment}", "{run}"),
+		keySubject(LocksBucket, "{hash}"), peerSubject("{kind}"), "$KV." + RunsBucket + "." + runKey("{pool}", "{deployment}", "{run}"),
 	}
 	for _, s := range ours {
 		if !slices.Contains(documented, s) {
