@@ -112,7 +112,7 @@ func (b *bench) roleOf(without string) *clients {
 	c := b.clients()
 	cfg := b.Config()
 	cfg.Credentials = credentials{awscredentials.NewStaticCredentialsProvider("AKIAWEIR", "secret", "")}
-	c.ecs, c.logs, c.ec2, c.sqs = ecs.NewFromConfig(cfg), cloudwatchlogs.NewFromConfig(cfg), ec2.NewFromConfig(cfg), sqs.NewFromConfig(cfg)
+	c.ecs, c.logs, c.ec2, c.sqs = ecsOf(ecs.NewFromConfig(cfg)), logsOf(cloudwatchlogs.NewFromConfig(cfg)), ec2Of(ec2.NewFromConfig(cfg)), sqsOf(sqs.NewFromConfig(cfg))
 	return c
 }
 
