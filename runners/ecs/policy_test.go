@@ -167,7 +167,7 @@ func planned(t ecstest.Task) ecstest.Plan {
 func refusal(action string) string { return "not authorized to perform: " + action }
 
 func TestPolicy_isEnough(t *testing.T) {
-	bubble(t, planned, func(b *bench) {
+	bubble(t, planned, func(_ *testing.T, b *bench) {
 		if err := b.allOfIt(b.roleOf("")); err != nil {
 			t.Error(err)
 		}
@@ -186,7 +186,7 @@ func TestPolicy_hasNothingToSpare(t *testing.T) {
 	}
 	for _, action := range actions {
 		t.Run(action, func(t *testing.T) {
-			bubble(t, planned, func(b *bench) {
+			bubble(t, planned, func(_ *testing.T, b *bench) {
 				err := b.allOfIt(b.roleOf(action))
 				if err != nil && strings.Contains(err.Error(), action) || b.log.count(action) > 0 {
 					return
