@@ -27,7 +27,9 @@ type task struct {
 	begun   chan struct{}
 	ended   chan struct{}
 	stopped chan struct{} // closed when it is told to stop
-	once    struct{ begin, end, stop sync.Once }
+	once    struct{ begin, end, stop, look sync.Once }
+	looked  func()         // called when its details are first asked for; nil: nothing is
+	unseen  bool           // its begin is not heard of before its end
 	result  runners.Result // once it has ended
 	err     error          // once it has ended
 }
@@ -126,8 +128,19 @@ func (e *task) end(r runners.Result, err error) {
 }
 
 func (e *task) ID() string               { return "task-of-" + e.spec.Name }
-func (e *task) Begun() <-chan struct{}   { return e.begun }
-func (e *task) Details() json.RawMessage { return json.RawMessage(`{"task":"` + e.ID() + `"}`) }
+func (e *task) Begun() <-chan struct{} {
+	if e.unseen {
+		return e.ended
+	}
+	return e.begun
+}
+
+func (e *task) Details() json.RawMessage {
+	if e.looked != nil {
+		e.once.look.Do(e.looked)
+	}
+	return json.RawMessage(`{"task":"` + e.ID() + `"}`)
+}
 
 func (e *task) Wait(ctx context.Context) (runners.Result, error) {
 	select {

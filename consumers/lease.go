@@ -113,7 +113,19 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		}
 	}
 	begun := begins(exec)
-	if begun == nil || !c.started.IsZero() { // whoever held it before has seen it run
+	runs := func() { // it has begun to run
+		begun = nil
+		c.owed = new(w.describe(c, exec, schemas.Running))
+	}
+	told := c.state
+	if c.owed != nil {
+		told = c.owed.State
+	}
+	switch {
+	case begun == nil && told == schemas.Pending: // since its state was looked at
+		runs()
+		limit()
+	case begun == nil || !c.started.IsZero(): // whoever held it before has seen it run
 		begun = nil
 		limit()
 	}
@@ -145,10 +157,6 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 			again = time.After(wait)
 			wait = min(2*wait, lastLook)
 		}
-	}
-	runs := func() { // it has begun to run
-		begun = nil
-		c.owed = new(w.describe(c, exec, schemas.Running))
 	}
 	var record <-chan time.Time // when to try once more to record what is owed
 	for next := firstWait; ; {
