@@ -93,19 +93,24 @@ type silent struct{ err error }
 func (s silent) Error() string { return "" }
 func (s silent) Unwrap() error { return s.err }
 
-// awsWords is AWS's own words, without the SDK's around them.
+// awsWords are AWS's own, without the SDK's around them.
 func awsWords(err error) string {
+	words := err.Error()
 	if e, ok := errors.AsType[*credentialsError](err); ok {
-		return clip(e.err.Error())
+		words = e.err.Error()
+	} else if api, ok := errors.AsType[smithy.APIError](err); ok {
+		words = api.ErrorCode() + ": " + api.ErrorMessage()
+	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		words = fmt.Sprintf("HTTP status %d", answer.HTTPStatusCode())
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		return api.ErrorCode() + ": " + clip(api.ErrorMessage())
+	if len(words) > maxWords {
+		words = strings.ToValidUTF8(words[:maxWords], "") + "…"
 	}
-	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
-		return fmt.Sprintf("HTTP status %d", answer.HTTPStatusCode())
-	}
-	return clip(err.Error())
+	return words
 }
+
+// maxWords is how many bytes of AWS's words are told.
+const maxWords = 500
 
 var deniedForm = regexp.MustCompile(`perform: ([a-z0-9-]+:[A-Za-z]+)( on resource: (\S+))?`)
 

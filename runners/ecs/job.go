@@ -264,14 +264,6 @@ func (j *Job) checkProgram() error {
 	if len(j.Env.secrets()) > 0 {
 		return errors.New(`env names a secret by {"from_aws"}, which only a task definition can have: task_definition_arn names one that is used as it is, so put the secret there`)
 	}
-	for what, set := range map[string]bool{
-		"image": j.Image != "", "working_dir": j.WorkingDir != "", "user": j.User != "", "platform": j.Platform != "", "family": j.Family != "",
-		"configure_cloudwatch_logs": j.ConfigureLogs, "init": j.Init, "stop_timeout": j.StopTimeout != 0, "ephemeral_storage": j.EphemeralStorage != 0,
-	} {
-		if set && !j.Definition.given() {
-			return fmt.Errorf("%s cannot be changed where task_definition_arn names a task definition that is used as it is: leave one of the two out", what)
-		}
-	}
 	return nil
 }
 

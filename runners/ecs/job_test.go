@@ -121,8 +121,6 @@ func TestCheck_saysWhatCanNeverStart(t *testing.T) {
 		{`{"image": "i", "family": "a b"}`, `family "a b": ECS takes letters`},
 		{`{"image": "i", "start_timeout": -1}`, `start_timeout`},
 		{`{"image": "i", "aws_credentials": {"aws_access_key_id": "AKIA"}}`, `aws_credentials`},
-		{`{"task_definition_arn": "x:1", "image": "i"}`, `image cannot be changed where task_definition_arn names a task definition`},
-		{`{"task_definition_arn": "x:1", "configure_cloudwatch_logs": true}`, `configure_cloudwatch_logs cannot be changed`},
 		{`{"task_definition_arn": "x:1", "env": {"A": {"from_aws": "p"}}}`, `which only a task definition can have`},
 		{`{"task_definition_arn": "x:1", "cpu": 1024, "memory": 512}`, `cpu 1024 with memory 512 is no pair`},
 	} {

@@ -109,7 +109,7 @@ func (r *registrar) family(name string) *family {
 // obtain finds a revision that says what is wanted, or registers it.
 func (r *registrar) obtain(ctx context.Context, s *runners.Spec, j *Job, in *ecs.RegisterTaskDefinitionInput, wanted string) (*definition, error) {
 	for bound := firstWait; ; bound = min(2*bound, lastWait) {
-		d, older, err := r.look(ctx, j, *in.Family, wanted)
+		d, older, err := r.look(ctx, j, in, wanted)
 		if d != nil || err != nil {
 			return d, err
 		}
@@ -131,7 +131,8 @@ func (r *registrar) obtain(ctx context.Context, s *runners.Spec, j *Job, in *ecs
 }
 
 // look returns the revision of a family that says what is wanted, or nil and those that Weir registered for this pool before.
-func (r *registrar) look(ctx context.Context, j *Job, family, wanted string) (found *definition, older []string, err error) {
+func (r *registrar) look(ctx context.Context, j *Job, in *ecs.RegisterTaskDefinitionInput, wanted string) (found *definition, older []string, err error) {
+	family := *in.Family
 	latest, err := r.describe(ctx, family)
 	if isMissing(err) {
 		return nil, nil, nil
@@ -139,7 +140,7 @@ func (r *registrar) look(ctx context.Context, j *Job, family, wanted string) (fo
 		return nil, nil, r.clients.failed("look up the task definition "+family, j, err)
 	}
 	t := latest.TaskDefinition
-	if says(latest, wanted) || j.MatchLatest && content(asked(t, latest.Tags)) == wanted {
+	if says(latest, wanted) || j.MatchLatest && content(asked(t, in.Tags)) == wanted {
 		return definitionOf(t), nil, nil
 	}
 	if r.owns(latest) {

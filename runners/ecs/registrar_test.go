@@ -220,8 +220,8 @@ func TestResolve_matchesWhatOthersRegistered(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ variables, want string }{
-		{same + `, "match_latest_revision_in_family": true}`, "theirs:2"}, // the tag is theirs and not in the job
-		{`{"image": "other", "family": "theirs", "match_latest_revision_in_family": true}`, "theirs:3"},
+		{same + `, "match_latest_revision_in_family": true}`, "theirs:1"}, // whatever tags it has
+		{`{"image": "other", "family": "theirs", "match_latest_revision_in_family": true}`, "theirs:2"},
 	} {
 		d, err := newTestRegistrar(c, &locks{}).resolve(t.Context(), spec(), jobOf(t, tt.variables))
 		if err != nil || lastPart(d.arn) != tt.want {
