@@ -167,7 +167,7 @@ func planned(t ecstest.Task) ecstest.Plan {
 func refusal(action string) string { return "not authorized to perform: " + action }
 
 func TestPolicy_isEnough(t *testing.T) {
-	bubble(t, planned, func(_ *testing.T, b *bench) {
+	bubble(t, planned, func(t *testing.T, b *bench) {
 		if err := b.allOfIt(b.roleOf("")); err != nil {
 			t.Error(err)
 		}
@@ -186,7 +186,7 @@ func TestPolicy_hasNothingToSpare(t *testing.T) {
 	}
 	for _, action := range actions {
 		t.Run(action, func(t *testing.T) {
-			bubble(t, planned, func(_ *testing.T, b *bench) {
+			bubble(t, planned, func(t *testing.T, b *bench) {
 				err := b.allOfIt(b.roleOf(action))
 				if err != nil && strings.Contains(err.Error(), action) || b.log.count(action) > 0 {
 					return
@@ -209,7 +209,7 @@ func TestPolicy_isForOneClusterItsRolesAndFamilies(t *testing.T) {
 		"another family":  {map[string]any{"family": "theirs"}, "ecs:RegisterTaskDefinition"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			bubble(t, forever, func(b *bench) {
+			bubble(t, forever, func(t *testing.T, b *bench) {
 				b.AddCluster("other")
 				_, err := b.workerWith("w", runners.Config{}, b.roleOf(""), "").Start(b.t.Context(), b.spec("r.1", nil, tt.job))
 				if err == nil || !strings.Contains(err.Error(), refusal(tt.action)) {
