@@ -80,3 +80,31 @@ func TestRequest_countsCharactersAsECSDoes(t *testing.T) {
 		t.Errorf("%d characters are taken, want no more than %d", got, maxOverrides)
 	}
 }
+
+// ECS starts one task for a token: whoever asks again has the same one, and only another try has another.
+func TestRequest_hasOneTokenForATry(t *testing.T) {
+	token := func(bend func(*order)) string {
+		o := orderOf(jobOf(t, cases["least"]))
+		bend(o)
+		in, err := o.request()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *in.ClientToken + " " + *in.StartedBy
+	}
+	first := token(func(*order) {})
+	if token(func(o *order) { o.spec.Worker, o.spec.Trace = "another", "" }) != first {
+		t.Error("another worker has another token")
+	}
+	second, found := strings.CutSuffix(token(func(o *order) { o.try = 2 }), first[strings.Index(first, " "):])
+	if !found || strings.HasPrefix(first, second) {
+		t.Error("another try has to have another token, and to be found like the first")
+	}
+	for what, bend := range map[string]func(*order){
+		"execution": func(o *order) { o.spec.Name = "prod-17.3" }, "pool": func(o *order) { o.spec.Pool = "p" }, "system": func(o *order) { o.system = "s" },
+	} {
+		if other := strings.Fields(token(bend)); strings.Contains(first, other[0]) || strings.Contains(first, other[1]) {
+			t.Errorf("another %s has the same token or is found like the first", what)
+		}
+	}
+}
