@@ -213,7 +213,7 @@ func (e *execution) see(t *task) (news bool) {
 	if t.ran(e.container) && !isClosed(e.begun) {
 		close(e.begun)
 	}
-	if e.roomed != nil && !t.waits(e.container) {
+	if e.roomed != nil && !t.waits(e.container) && !t.ended() {
 		close(e.roomed)
 		e.roomed = nil
 	}
@@ -234,12 +234,12 @@ func (e *execution) end(res runners.Result, err error) {
 		e.mu.Unlock()
 		return
 	}
-	if e.roomed != nil {
+	e.ended, e.err = res, err
+	close(e.over)
+	if e.roomed != nil { // last: who waits for room asks then whether it is over
 		close(e.roomed)
 		e.roomed = nil
 	}
-	e.ended, e.err = res, err
-	close(e.over)
 	if err != nil && !errors.Is(err, runners.ErrGone) { // it never ran, and wrote nothing
 		e.reads, e.output = false, nil
 	}

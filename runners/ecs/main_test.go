@@ -47,7 +47,7 @@ var fargatePace = ecstest.Pace{
 // bench is an AWS account on paper and the workers that use it. Nothing of it needs a socket, so that its time can be a bubble's.
 type bench struct {
 	*ecstest.Endpoint
-	t   *testing.T
+	t   testing.TB
 	dir string
 	log *journal
 }
@@ -88,7 +88,7 @@ func bubble(t *testing.T, plan func(ecstest.Task) ecstest.Plan, test func(t *tes
 	})
 }
 
-func newBench(t *testing.T, plan func(ecstest.Task) ecstest.Plan) *bench {
+func newBench(t testing.TB, plan func(ecstest.Task) ecstest.Plan) *bench {
 	t.Helper()
 	e, err := ecstest.New(ecstest.Paper(plan))
 	if err != nil {
