@@ -323,12 +323,12 @@ func TestStart_noRoomInTime(t *testing.T) {
 	})
 }
 
-// Two workers that have the same run in hand find room under different numbers of tries, and have one task all the same.
+// Workers that have the same run in hand find room under different numbers of tries, and have one task all the same.
 func TestStart_roomFoundByAnother(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		b.Tune(func(k *ecstest.Knobs) { k.NoCapacity = map[string]ecstest.Refusal{fargate: ecstest.InAnswer} })
 		var wg sync.WaitGroup
-		for i, delay := range []time.Duration{0, time.Minute} {
+		for i, delay := range []time.Duration{0, time.Minute, 2 * time.Minute, 5 * time.Minute} {
 			r := b.worker("w" + string(rune('0'+i)))
 			wg.Go(func() {
 				time.Sleep(delay)
