@@ -18,6 +18,7 @@ type runner struct {
 	registrar *registrar
 	networks  *networks
 	reader    *reader
+	finder    *finder
 	log       *slog.Logger
 	pace      pace
 	queue     string                      // the URL of the queue with ECS's events; empty: there is none
@@ -73,6 +74,7 @@ func open(ctx context.Context, config runners.Config, c *clients, queue string) 
 		listed: map[string]listed{}, words: map[string]string{}, swept: time.Now(),
 	}
 	r.reader = newReader(r)
+	r.finder = &finder{runner: r, questions: map[string][]*question{}}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	r.end = end
 	r.spawn = func(f func(context.Context)) { r.wg.Go(func() { f(life) }) }

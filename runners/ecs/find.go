@@ -23,7 +23,10 @@ const findTime = 7 * time.Second
 
 // findWaits are the times between looks for a task that ECS does not show. Who looks does so an ack wait after whoever started it was
 // heard of last, which is far longer than ECS needs as a rule.
-var findWaits = []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second}
+var findWaits = []time.Duration{0, 2 * time.Second, 4 * time.Second}
+
+// foundTime is how long the looks have to span that prove that there is nothing, where ECS is too busy for more of them.
+const foundTime = 2 * time.Second
 
 // Find implements [runners.Runner]. Who asks has the right to the run, or believes so, and takes [runners.ErrGone] for the end of the
 // attempt. ECS cannot be told that a task must not be started any more. So a worker asks for its right to the run at the last moment
@@ -52,18 +55,25 @@ func (r *runner) find(ctx context.Context, sought runners.Sought) (*execution, e
 	if cluster == "" {
 		cluster = clusterOf(sought.ID)
 	}
+	var first, last time.Time // of the looks that were answered
 	for _, wait := range findWaits {
 		if err := sleep(ctx, wait); err != nil {
 			return nil, err
 		}
+		asked := time.Now()
 		t, err := r.search(ctx, cluster, sought)
 		switch {
+		case ctx.Err() != nil && last.Sub(first) >= foundTime && !isTask(sought.ID):
+			return nil, runners.ErrGone
 		case isClusterGone(err):
 			return nil, runners.Because(schemas.ReasonExecutionLost, fmt.Errorf("%w: there is no cluster %s any more", runners.ErrGone, clusterName(cluster)))
 		case err != nil:
 			return nil, err
 		case t != nil:
 			return r.take(cluster, t, sought), nil
+		}
+		if last = asked; first.IsZero() {
+			first = asked
 		}
 	}
 	if !isTask(sought.ID) {
@@ -84,14 +94,14 @@ func (r *runner) search(ctx context.Context, cluster string, sought runners.Soug
 	var tasks []*task
 	var err error
 	if isTask(sought.ID) {
-		if tasks, err = r.describe(ctx, cluster, []string{sought.ID}, true); err != nil {
+		if tasks, err = r.finder.find(ctx, cluster, sought.Name, sought.ID); err != nil {
 			return nil, err
 		}
 		if t := foremost(tasks); t != nil && (!t.ended() || t.ran(t.Tags[tagContainer])) {
 			return t, nil
 		}
 	}
-	others, err := r.startedAs(ctx, cluster, sought.Name)
+	others, err := r.finder.find(ctx, cluster, sought.Name, "")
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package ecs
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -233,4 +234,39 @@ func TestForget_stopsAnOrphan(t *testing.T) {
 			t.Errorf("find what was forgotten = %v, want ErrGone", err)
 		}
 	})
+}
+
+// All runs of a lost server are looked for at the same time.
+func TestFind_manyAtOnce(t *testing.T) {
+	for name, known := range map[string]bool{"by their ARNs": true, "by their names": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, forever, func(t *testing.T, b *bench) {
+				const tasks = 300
+				b.Tune(func(k *ecstest.Knobs) { k.Limits = map[string]ecstest.Bucket{"ecs:*": {Rate: 20, Burst: 40}} })
+				r := b.worker("w")
+				all := b.startAll(r, tasks)
+				b.close(r)
+				next := b.worker("next")
+				began := time.Now()
+				calls := b.Calls("ecs:DescribeTasks") + b.Calls("ecs:ListTasks")
+				var wg sync.WaitGroup
+				for _, e := range all {
+					wg.Go(func() {
+						sought := runners.Sought{Name: e.name, Place: ecstest.Region + "/default"}
+						if known {
+							sought.ID = e.ID()
+						}
+						if found := b.find(next, sought); found.ID() != e.ID() {
+							t.Errorf("found %s, want %s", found.ID(), e.ID())
+						}
+					})
+				}
+				wg.Wait()
+				got := b.Calls("ecs:DescribeTasks") + b.Calls("ecs:ListTasks") - calls
+				if took := time.Since(began); took > 2*time.Second || got > 12 {
+					t.Errorf("took %s and %d calls", took, got)
+				}
+			})
+		})
+	}
 }
