@@ -127,7 +127,7 @@ func (e *task) end(r runners.Result, err error) {
 	})
 }
 
-func (e *task) ID() string               { return "task-of-" + e.spec.Name }
+func (e *task) ID() string { return "task-of-" + e.spec.Name }
 func (e *task) Begun() <-chan struct{} {
 	if e.unseen {
 		return e.ended
