@@ -14,20 +14,21 @@ import (
 	"time"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/ecs/provision"
 )
 
 // Type is the ECS pool whose runs a worker starts.
 var Type = runners.Type{
 	Name:     "ecs",
 	Summary:  "a task of AWS ECS, on Fargate or the cluster's own machines",
-	Template: template, OwnFiles: true, New: newOne, Check: check,
+	Template: template, OwnFiles: true, New: newOne, Check: check, Provision: provision.Provision,
 }
 
 // PushType is the ECS pool whose runs the server starts by itself.
 var PushType = runners.Type{
 	Name:     "ecs:push",
 	Summary:  "a task of AWS ECS, started by the server: no worker runs anywhere",
-	Template: template, OwnFiles: true, New: newOne, Check: check,
+	Template: template, OwnFiles: true, New: newOne, Check: check, Provision: provision.Provision,
 	Push: true,
 	// A lost server's runs are held by another within 30 s.
 	AckWait: 24 * time.Second,

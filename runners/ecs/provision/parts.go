@@ -102,7 +102,7 @@ func (a *account) makeRole(ctx context.Context, part runners.Part, description s
 			part.Next = fmt.Sprintf("aws iam update-assume-role-policy --role-name %s --policy-document '%s'", part.Name, trust)
 			return part
 		}
-		return a.checkRights(ctx, part, rights)
+		return a.checkRights(ctx, part, rights, aws.ToString(found.Role.Description) == description)
 	}
 	if _, absent := errors.AsType[*iamtypes.NoSuchEntityException](err); !absent {
 		return failed(part, err)
@@ -125,19 +125,21 @@ func (a *account) makeRole(ctx context.Context, part runners.Part, description s
 	return a.putRights(ctx, part, rights)
 }
 
-// checkRights holds the policy that Weir gave a role against the one that it would give now.
-func (a *account) checkRights(ctx context.Context, part runners.Part, rights json.RawMessage) runners.Part {
+// checkRights holds the policy that Weir gave a role against the one that it would give now. A role of ours may have none: whoever made it
+// came no further.
+func (a *account) checkRights(ctx context.Context, part runners.Part, rights json.RawMessage, ours bool) runners.Part {
 	if rights == nil {
 		return part
 	}
 	has, err := a.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &part.Name, PolicyName: aws.String(policyName)})
-	if _, absent := errors.AsType[*iamtypes.NoSuchEntityException](err); absent {
+	_, absent := errors.AsType[*iamtypes.NoSuchEntityException](err)
+	switch {
+	case absent && !ours:
 		part.Message = "it was not made by this command, and its rights are left as they are: it has to pull the image, read the secrets and write to " + a.logGroup
 		return part
-	} else if err != nil {
+	case err != nil && !absent:
 		return failed(part, err)
-	}
-	if same(aws.ToString(has.PolicyDocument), rights) {
+	case err == nil && same(aws.ToString(has.PolicyDocument), rights):
 		return part
 	}
 	part.State, part.Message = runners.PartDiffers, "its policy "+policyName+" is not as it has to be; rights of your own belong in a policy of another name"
