@@ -32,7 +32,13 @@ func TestDocker_commandsOfThePageWork(t *testing.T) {
 // The page's table has the variables that there are, no more and no fewer.
 func TestDocker_pageNamesEveryJobVariable(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "docker.md"))
+	namesEveryVariable(t, "docker.md", docker.Type.Template)
+}
+
+// namesEveryVariable holds a page's table of job variables against a pool type's base job template.
+func namesEveryVariable(t *testing.T, name string, raw json.RawMessage) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +53,7 @@ func TestDocker_pageNamesEveryJobVariable(t *testing.T) {
 			Properties map[string]json.RawMessage `json:"properties"`
 		} `json:"variables"`
 	}
-	if err := json.Unmarshal(docker.Type.Template, &template); err != nil {
+	if err := json.Unmarshal(raw, &template); err != nil {
 		t.Fatal(err)
 	}
 	for name := range template.Variables.Properties {
@@ -56,7 +62,7 @@ func TestDocker_pageNamesEveryJobVariable(t *testing.T) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("job variables (-template.json +docs/docker.md):\n%s", diff)
+		t.Errorf("job variables (-template.json +docs/%s):\n%s", name, diff)
 	}
 }
 
