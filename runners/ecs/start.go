@@ -151,9 +151,6 @@ func (j *Job) settings(d *definition) settings {
 	return settings{container: d.container, silent: !j.streams(), startTimeout: j.startTimeout(), poll: j.watchInterval()}
 }
 
-// unknownPause is the time until ECS is asked again to run a task of which it is not known whether it runs.
-const unknownPause = 5 * time.Second
-
 // runTask has ECS run a task, once: the same request with the same token is the same task, however often it is sent. So it is sent until
 // ECS has answered. Each time, the worker's right to the run is asked for first.
 func (r *runner) runTask(ctx context.Context, spec *runners.Spec, job *Job, at placement, in *ecs.RunTaskInput) (*task, error) {
@@ -172,24 +169,53 @@ func (r *runner) runTask(ctx context.Context, spec *runners.Spec, job *Job, at p
 			}
 			return taskOf(&out.Tasks[0]), nil
 		}
-		if arns, ok := conflicting(err); ok && len(arns) > 0 {
+		arns, taken := conflicting(err)
+		if len(arns) > 0 {
 			return r.started(ctx, aws.ToString(in.Cluster), arns[0]) // by another worker, which asked in its own name
 		}
+		unknown = unknown || taken // it is there, and ECS does not say which one it is
 		if unknown = unknown || errors.Is(err, errUnknown); !unknown {
 			return nil, r.aws.failed("start the task", job, err)
 		}
 		if ctx.Err() != nil || errors.Is(err, errTaken) {
 			return r.resolveUnknown(ctx, spec, job, err)
 		}
-		r.log.Warn("it is not known whether ECS has started a task; it is asked again", "execution", spec.Name, "err", err)
-		if err := sleep(ctx, unknownPause); err != nil {
-			return r.resolveUnknown(ctx, spec, job, err)
+		// ECS refuses now what it may have done before. Where it has not, that is an answer.
+		r.log.Warn("it is not known whether ECS has started a task; it is looked for", "execution", spec.Name, "err", err)
+		t, known, stop := r.lookForOne(ctx, spec, job)
+		switch {
+		case t != nil:
+			return t, nil
+		case stop != nil:
+			return r.resolveUnknown(ctx, spec, job, stop)
+		case known:
+			return nil, r.aws.failed("start the task", job, err)
 		}
 	}
 }
 
 // unseenWaits are the times between looks for a task that may just have been started.
 var unseenWaits = []time.Duration{time.Second, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 28 * time.Second}
+
+// lookForOne looks for a task that may just have been started under the name of spec. known tells whether ECS says, at the end, that there
+// is none. One that ended without having run may be that of a try before, so it counts only when no other shows up. An error says that ctx
+// has ended.
+func (r *runner) lookForOne(ctx context.Context, spec *runners.Spec, job *Job) (last *task, known bool, err error) {
+	for _, wait := range unseenWaits {
+		if err := sleep(ctx, wait); err != nil {
+			return nil, false, err
+		}
+		tasks, err := r.startedAs(ctx, job.cluster(), spec.Name)
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("it is not known whether ECS has started a task; it is looked for again", "execution", spec.Name, "err", err)
+		}
+		known = err == nil
+		if last = foremost(tasks); last != nil && (!last.ended() || last.ran(last.Tags[tagContainer])) {
+			break
+		}
+	}
+	return last, known, nil
+}
 
 // resolveUnknown looks for a task that may have been started, when it may not be asked for again: it has to be stopped, or left to
 // whoever has the run now. why is what ended the start.
@@ -199,17 +225,11 @@ func (r *runner) resolveUnknown(ctx context.Context, spec *runners.Spec, job *Jo
 	}
 	whole, cancel := r.bound(context.WithoutCancel(ctx))
 	defer cancel()
-	for _, wait := range unseenWaits {
-		if err := sleep(whole, wait); err != nil {
-			return nil, err
-		}
-		tasks, err := r.startedAs(whole, job.cluster(), spec.Name)
-		if err != nil && whole.Err() == nil {
-			r.log.Warn("it is not known whether ECS has started a task; it is looked for again", "execution", spec.Name, "err", err)
-		}
-		if t := foremost(tasks); t != nil {
-			return t, nil
-		}
+	switch t, _, err := r.lookForOne(whole, spec, job); {
+	case err != nil:
+		return nil, err
+	case t != nil:
+		return t, nil
 	}
 	return nil, why
 }

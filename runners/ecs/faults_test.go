@@ -1,0 +1,107 @@
+package ecs
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/ecs/ecstest"
+)
+
+// ECS breaks the first request, which started nothing, and refuses all that follow: that is an answer, after a while.
+func TestStart_brokenAndThenRefused(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		c := b.clients()
+		c.ecs = &refusingECS{ecsAPI: c.ecs, run: func(n int64) error {
+			if n == 1 {
+				return &smithy.GenericAPIError{Code: "ServerException", Message: "Service Unavailable. Please try again later."}
+			}
+			return &types.ClientException{Message: aws.String("TaskDefinition is inactive")}
+		}}
+		r := b.workerWith("w", runners.Config{}, c, "")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err := r.Start(ctx, b.spec("r.1", nil, nil))
+		if _, ok := runners.IsPermanent(err); !ok || ctx.Err() != nil {
+			t.Errorf("start = %v (%v), want ECS's refusal", err, ctx.Err())
+		}
+	})
+}
+
+// refusingECS refuses some calls, which do nothing.
+type refusingECS struct {
+	ecsAPI
+	mu   sync.Mutex
+	n    int64
+	run  func(n int64) error
+	list func(in *ecs.ListTasksInput) error
+}
+
+func (r *refusingECS) RunTask(ctx context.Context, in *ecs.RunTaskInput, options ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
+	if r.run != nil {
+		r.mu.Lock()
+		r.n++
+		n := r.n
+		r.mu.Unlock()
+		if err := r.run(n); err != nil {
+			return nil, err
+		}
+	}
+	return r.ecsAPI.RunTask(ctx, in, options...)
+}
+
+func (r *refusingECS) ListTasks(ctx context.Context, in *ecs.ListTasksInput, options ...func(*ecs.Options)) (*ecs.ListTasksOutput, error) {
+	if r.list != nil {
+		if err := r.list(in); err != nil {
+			return nil, err
+		}
+	}
+	return r.ecsAPI.ListTasks(ctx, in, options...)
+}
+
+// ECS has the task, and does not say which one it is.
+func TestStart_conflictWithoutTheTask(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		id := b.start(b.worker("w"), b.spec("r.1", nil, nil)).ID()
+		c := b.clients()
+		c.ecs = &refusingECS{ecsAPI: c.ecs, run: func(int64) error { return &types.ConflictException{Message: aws.String("in use")} }}
+		if e := b.start(b.workerWith("other", runners.Config{}, c, ""), b.spec("r.1", nil, nil)); e.ID() != id {
+			t.Errorf("got %s, want %s", e.ID(), id)
+		}
+	})
+}
+
+// A try that ended for want of room is not taken for the one that follows it, of which ECS does not show anything yet.
+func TestStart_answerLostAfterATryWithoutRoom(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		b.Tune(func(k *ecstest.Knobs) {
+			k.NoCapacity, k.Visible = map[string]ecstest.Refusal{fargateSpot: ecstest.InTask}, 10*time.Second
+		})
+		r := b.broken("w", func(n int64, err error) error {
+			switch n {
+			case 2:
+				return &smithy.GenericAPIError{Code: "ServerException"}
+			case 3:
+				return &smithy.GenericAPIError{Code: "ExpiredTokenException"}
+			}
+			return err
+		})
+		b.start(r, b.spec("r.1", nil, map[string]any{"capacity": []string{fargateSpot, fargate}}))
+		alive := 0
+		for _, task := range b.Tasks() {
+			if task.Status != stopped {
+				alive++
+			}
+		}
+		if alive != 1 || len(b.Tasks()) != 2 {
+			t.Errorf("got %d tasks that live of %d, want one of 2", alive, len(b.Tasks()))
+		}
+	})
+}
