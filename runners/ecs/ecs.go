@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-run/weir/runners"
@@ -31,6 +32,8 @@ type runner struct {
 	unhear    func()                      // ends the hearing of other workers; nil: nobody is heard
 
 	strange, undeletable sync.Once // said of the queue
+
+	onlyFilter atomic.Bool // ECS lists tasks by what they were started by and by nothing else at once
 
 	mu        sync.Mutex
 	watchers  map[string]*watcher   // by the cluster's name; under mu

@@ -126,6 +126,12 @@ func deniedAction(message string) string {
 	return m[1]
 }
 
+// isDenied tells whether the worker's role lacks a right.
+func isDenied(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && (api.ErrorCode() == "AccessDeniedException" || api.ErrorCode() == "AccessDenied")
+}
+
 // isInactive tells whether ECS refused a task because its definition is not, or no longer, active.
 func isInactive(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)

@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -104,4 +105,80 @@ func TestStart_answerLostAfterATryWithoutRoom(t *testing.T) {
 			t.Errorf("got %d tasks that live of %d, want one of 2", alive, len(b.Tasks()))
 		}
 	})
+}
+
+// deletedECS has no task definitions any more.
+type deletedECS struct{ ecsAPI }
+
+func (deletedECS) DescribeTaskDefinition(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error) {
+	return nil, &types.ClientException{Message: aws.String("Unable to describe task definition.")}
+}
+
+// deniedECS may not be asked for task definitions.
+type deniedECS struct{ ecsAPI }
+
+func (deniedECS) DescribeTaskDefinition(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error) {
+	return nil, &types.AccessDeniedException{Message: aws.String("no")}
+}
+
+// The definition of a task that was found cannot be looked up any more: its end is told all the same.
+func TestFind_definitionIsGone(t *testing.T) {
+	for name, api := range map[string]func(ecsAPI) ecsAPI{"deleted": func(a ecsAPI) ecsAPI { return deletedECS{a} }, "denied": func(a ecsAPI) ecsAPI { return deniedECS{a} }} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
+				r := b.worker("w")
+				id := b.start(r, b.spec("r.1", nil, nil)).ID()
+				b.close(r)
+				c := b.clients()
+				c.ecs = api(c.ecs)
+				e := b.find(b.workerWith("next", runners.Config{}, c, ""), runners.Sought{Name: "r.1", ID: id})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if res, err := e.Wait(ctx); err != nil || res.ExitCode != 5 {
+					t.Errorf("wait = %+v, %v, want exit code 5", res, err)
+				}
+			})
+		})
+	}
+}
+
+// The worker's policy does not allow the default cluster, and it has used no other by now: nothing is wrong with that.
+func TestList_aClusterThatIsRefused(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		c := b.clients()
+		c.ecs = &refusingECS{ecsAPI: c.ecs, list: func(*ecs.ListTasksInput) error {
+			return &types.AccessDeniedException{Message: aws.String("not authorized to perform: ecs:ListTasks")}
+		}}
+		if names, err := b.workerWith("w", runners.Config{}, c, "").List(t.Context()); err != nil || len(names) != 0 {
+			t.Errorf("list = %v, %v, want nothing", names, err)
+		}
+	})
+}
+
+// ECS may take startedBy alone, as its text says.
+func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
+	for name, plan := range map[string]func(ecstest.Task) ecstest.Plan{"running": forever, "stopped": lives(time.Second, 5)} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, plan, func(t *testing.T, b *bench) {
+				r := b.worker("w")
+				id := b.start(r, b.spec("r.1", nil, nil)).ID()
+				b.close(r)
+				time.Sleep(time.Minute)
+				c := b.clients()
+				c.ecs = &refusingECS{ecsAPI: c.ecs, list: func(in *ecs.ListTasksInput) error {
+					if in.StartedBy != nil && in.DesiredStatus != "" {
+						return &types.InvalidParameterException{Message: aws.String("cannot specify startedBy with other arguments")}
+					}
+					return nil
+				}}
+				next := b.workerWith("next", runners.Config{}, c, "")
+				if e := b.find(next, runners.Sought{Name: "r.1"}); e.ID() != id {
+					t.Errorf("found %s, want %s", e.ID(), id)
+				}
+				if _, err := next.Find(t.Context(), runners.Sought{Name: "never.1"}); !errors.Is(err, runners.ErrGone) {
+					t.Errorf("find = %v, want ErrGone", err)
+				}
+			})
+		})
+	}
 }

@@ -136,25 +136,63 @@ func (r *runner) startedAs(ctx context.Context, cluster, name string) ([]*task, 
 	by := startedBy(r.config.System, r.config.Pool, name)
 	var arns []string
 	for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
-		out, err := ask(ctx, r.aws, readTasks, r.aws.ecs.ListTasks, &ecs.ListTasksInput{
-			Cluster: aws.String(clusterName(cluster)), StartedBy: aws.String(by), DesiredStatus: status,
-		})
+		found, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(clusterName(cluster)), StartedBy: aws.String(by), DesiredStatus: status})
 		if err != nil {
-			return nil, fmt.Errorf("list tasks of cluster %s: %w", clusterName(cluster), err)
+			return nil, err
 		}
-		arns = append(arns, out.TaskArns...)
+		arns = append(arns, found...)
 	}
 	slices.Sort(arns)
-	arns = slices.Compact(arns)
-	if len(arns) == 0 {
-		return nil, nil
+	var tasks []*task
+	for some := range slices.Chunk(slices.Compact(arns), describedAtOnce) {
+		found, err := r.describe(ctx, cluster, some, true)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range found {
+			if t.StartedBy == by {
+				tasks = append(tasks, t)
+			}
+		}
 	}
-	return r.describe(ctx, cluster, arns[:min(len(arns), describedAtOnce)], true)
+	return tasks, nil
+}
+
+// list returns the ARNs of the tasks that in asks for. AWS's text says that startedBy must be the only filter, and ECS takes the status
+// with it all the same. Should it not any more, running tasks are asked for by startedBy, since they are what it shows of itself, and of
+// stopped ones all: it has those of an hour.
+func (r *runner) list(ctx context.Context, in *ecs.ListTasksInput) ([]string, error) {
+	var arns []string
+	for {
+		if r.onlyFilter.Load() && in.StartedBy != nil {
+			if in.DesiredStatus == types.DesiredStatusStopped {
+				in.StartedBy = nil
+			} else {
+				in.DesiredStatus = ""
+			}
+		}
+		out, err := ask(ctx, r.aws, readTasks, r.aws.ecs.ListTasks, in)
+		if _, refused := errors.AsType[*types.InvalidParameterException](err); refused && in.StartedBy != nil && in.DesiredStatus != "" && !r.onlyFilter.Load() {
+			r.onlyFilter.Store(true)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list tasks of cluster %s: %w", aws.ToString(in.Cluster), err)
+		}
+		arns = append(arns, out.TaskArns...)
+		if in.NextToken = out.NextToken; in.NextToken == nil {
+			return arns, nil
+		}
+	}
 }
 
 // take holds a task that another worker has started, or this one before it was restarted.
 func (r *runner) take(cluster string, t *task, sought runners.Sought) *execution {
-	e := newExecution(r, sought.Name, cluster, t, settingsOf(t.Tags))
+	known := settingsOf(t.Tags)
+	if known.container == "" && len(t.Containers) == 1 { // somebody took the tags away
+		known.container = t.Containers[0].Name
+	}
+	e := newExecution(r, sought.Name, cluster, t, known)
 	e.reads = true
 	if held := r.hold(e); held != e {
 		return held
@@ -171,7 +209,12 @@ func (r *runner) take(cluster string, t *task, sought runners.Sought) *execution
 func (e *execution) recall(ctx context.Context, out runners.Output) {
 	r := e.runner
 	d, err := r.definitionOf(ctx, e)
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
+		r.log.Warn("a task's output is not read: nobody says where it is", "execution", e.name, "task", e.arn, "err", err)
+		e.read(nil, nil, 0)
 		return
 	}
 	if e.silent {
@@ -194,15 +237,19 @@ func (e *execution) recall(ctx context.Context, out runners.Output) {
 	}
 }
 
-// definitionOf looks up the definition of a task that was found, however long that takes.
+// definitionOf looks up the definition of a task that was found. It may take as long as the task lives, and a little longer: its end is
+// told even if ECS does not know the definition any more, or the worker may not look at it.
 func (r *runner) definitionOf(ctx context.Context, e *execution) (*definition, error) {
-	told := false
+	began, told := time.Now(), false
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		d, err := r.registrar.described(ctx, &Job{}, e.known().Definition)
 		if err == nil {
 			own := *d
 			own.container = e.container
 			return &own, nil
+		}
+		if isClosed(e.over) && time.Since(began) > r.reader.pace.give {
+			return nil, err
 		}
 		if ctx.Err() == nil && !told {
 			told = true
@@ -231,7 +278,10 @@ func (r *runner) List(ctx context.Context) ([]string, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil && !isClusterGone(err) {
+		switch {
+		case isDenied(err): // its runs, if there are any, are delivered again
+			r.log.Info("the worker may not list the tasks of a cluster", "cluster", cluster, "err", err)
+		case err != nil && !isClusterGone(err):
 			failed = errors.Join(failed, err) // the other clusters can be told of all the same
 		}
 		for _, t := range tasks {
@@ -261,25 +311,19 @@ func (r *runner) pool(ctx context.Context, cluster string) ([]*task, error) {
 	var mine []*task
 	prefix := startedByPool(r.config.System, r.config.Pool)
 	for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
-		in := &ecs.ListTasksInput{Cluster: aws.String(cluster), DesiredStatus: status}
-		for {
-			out, err := ask(ctx, r.aws, readTasks, r.aws.ecs.ListTasks, in)
+		arns, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(cluster), DesiredStatus: status})
+		if err != nil {
+			return nil, err
+		}
+		for some := range slices.Chunk(arns, describedAtOnce) {
+			tasks, err := r.describe(ctx, cluster, some, true)
 			if err != nil {
-				return nil, fmt.Errorf("list tasks of cluster %s: %w", cluster, err)
+				return nil, err
 			}
-			for arns := range slices.Chunk(out.TaskArns, describedAtOnce) {
-				tasks, err := r.describe(ctx, cluster, arns, true)
-				if err != nil {
-					return nil, err
+			for _, t := range tasks {
+				if strings.HasPrefix(t.StartedBy, prefix) && t.Tags[tagSystem] == r.config.System && t.Tags[tagPool] == r.config.Pool && t.Tags[tagExecution] != "" {
+					mine = append(mine, t)
 				}
-				for _, t := range tasks {
-					if strings.HasPrefix(t.StartedBy, prefix) && t.Tags[tagSystem] == r.config.System && t.Tags[tagPool] == r.config.Pool && t.Tags[tagExecution] != "" {
-						mine = append(mine, t)
-					}
-				}
-			}
-			if in.NextToken = out.NextToken; in.NextToken == nil {
-				break
 			}
 		}
 	}
