@@ -62,6 +62,7 @@ type execution struct {
 	late     bool          // it was not, and is being stopped for it; under mu
 	since    time.Time     // when it was first held; under mu
 	seen     bool          // ECS has told of it since it was started; under mu
+	alive    time.Time     // when it was last told that its containers had not ended, by this machine's clock; under mu
 	lacking  time.Time     // since when ECS says that there is no such task; zero: it does not; under mu
 	reads    bool          // it has output, and is not over before that is read; under mu
 	output   *stream       // nil: there is none, or it is not known yet from where on it is to be read; under mu
@@ -210,6 +211,9 @@ func (e *execution) see(t *task) (news bool) {
 	}
 	news = known == nil || t.Status != known.Status
 	e.task, e.seen, e.lacking = e.runner.shared(t), true, time.Time{}
+	if t.end().IsZero() {
+		e.alive = time.Now()
+	}
 	if t.ran(e.container) && !isClosed(e.begun) {
 		close(e.begun)
 	}
@@ -279,7 +283,11 @@ func (e *execution) join() {
 	switch {
 	case e.output == nil:
 	case isClosed(e.over):
-		e.runner.reader.finish(e.output, e.task.end())
+		end := e.task.end()
+		if e.alive.After(end) { // ECS's clock is behind this one
+			end = e.alive
+		}
+		e.runner.reader.finish(e.output, end)
 	case isClosed(e.begun) && e.output.out != nil:
 		e.runner.reader.join(e.output)
 	}

@@ -3,17 +3,21 @@ package ecs
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/runners/ecs/ecstest"
+	"github.com/weir-run/weir/runners/runnertest"
 )
 
 // ECS breaks the first request, which started nothing, and refuses all that follow: that is an answer, after a while.
@@ -177,6 +181,127 @@ func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
 				}
 				if _, err := next.Find(t.Context(), runners.Sought{Name: "never.1"}); !errors.Is(err, runners.ErrGone) {
 					t.Errorf("find = %v, want ErrGone", err)
+				}
+			})
+		})
+	}
+}
+
+// awayLogs is a CloudWatch that cannot be reached.
+type awayLogs struct{ logsAPI }
+
+func (awayLogs) FilterLogEvents(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
+	return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+}
+
+func (awayLogs) GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
+	return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+}
+
+// CloudWatch cannot be reached, as from a network that has an endpoint for ECS alone.
+func TestLogs_neverReached(t *testing.T) {
+	bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
+		c := b.clients()
+		c.logs = awayLogs{c.logs}
+		e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", nil, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if res, err := e.Wait(ctx); err != nil || res.ExitCode != 5 {
+			t.Errorf("wait = %+v, %v, want exit code 5", res, err)
+		}
+	})
+}
+
+// clockLogs tells times of a clock that is ahead of the worker's.
+type clockLogs struct {
+	logsAPI
+	by time.Duration
+}
+
+func (l clockLogs) FilterLogEvents(ctx context.Context, in *cloudwatchlogs.FilterLogEventsInput, o ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
+	own := *in
+	own.StartTime = aws.Int64(aws.ToInt64(in.StartTime) - l.by.Milliseconds())
+	out, err := l.logsAPI.FilterLogEvents(ctx, &own, o...)
+	if err == nil {
+		for i := range out.Events {
+			out.Events[i].Timestamp = aws.Int64(aws.ToInt64(out.Events[i].Timestamp) + l.by.Milliseconds())
+		}
+	}
+	return out, err
+}
+
+// clockECS tells times of a clock that is ahead of the worker's.
+type clockECS struct {
+	ecsAPI
+	by time.Duration
+}
+
+func (c clockECS) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput, o ...func(*ecs.Options)) (*ecs.DescribeTasksOutput, error) {
+	out, err := c.ecsAPI.DescribeTasks(ctx, in, o...)
+	if err == nil {
+		for i := range out.Tasks {
+			c.shift(&out.Tasks[i])
+		}
+	}
+	return out, err
+}
+
+func (c clockECS) RunTask(ctx context.Context, in *ecs.RunTaskInput, o ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
+	out, err := c.ecsAPI.RunTask(ctx, in, o...)
+	if err == nil {
+		for i := range out.Tasks {
+			c.shift(&out.Tasks[i])
+		}
+	}
+	return out, err
+}
+
+func (c clockECS) shift(t *types.Task) {
+	for _, at := range []*time.Time{t.CreatedAt, t.PullStartedAt, t.PullStoppedAt, t.StartedAt, t.StoppingAt, t.ExecutionStoppedAt, t.StoppedAt} {
+		if at != nil {
+			*at = at.Add(c.by)
+		}
+	}
+}
+
+func (l clockLogs) GetLogEvents(ctx context.Context, in *cloudwatchlogs.GetLogEventsInput, o ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
+	own := *in
+	if in.StartTime != nil {
+		own.StartTime = aws.Int64(*in.StartTime - l.by.Milliseconds())
+	}
+	out, err := l.logsAPI.GetLogEvents(ctx, &own, o...)
+	if err == nil {
+		for i := range out.Events {
+			out.Events[i].Timestamp = aws.Int64(aws.ToInt64(out.Events[i].Timestamp) + l.by.Milliseconds())
+		}
+	}
+	return out, err
+}
+
+// The worker's clock is wrong by five minutes, which is what AWS allows. No line is lost for it, and the end is told as soon.
+func TestLogs_clocksDiffer(t *testing.T) {
+	for _, by := range []time.Duration{-5 * time.Minute, 5 * time.Minute} {
+		t.Run(by.String(), func(t *testing.T) {
+			bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
+				b.Tune(func(k *ecstest.Knobs) { k.Ingestion = 9 * time.Second })
+				c := b.clients()
+				c.ecs, c.logs = clockECS{c.ecs, by}, clockLogs{c.logs, by}
+				out := runnertest.NewRecorder()
+				e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", out, nil))
+				<-e.Begun()
+				time.Sleep(50 * time.Second)
+				b.Write(e.ID(), lines(3)...)
+				b.Exit(e.ID(), 5)
+				<-e.over
+				ended := time.Now()
+				if res := b.wait(e); res.ExitCode != 5 {
+					t.Errorf("got %+v, want exit code 5", res)
+				}
+				if took := time.Since(ended); took > 20*time.Second {
+					t.Errorf("the end took %s", took)
+				}
+				if diff := cmp.Diff(lines(3), out.Lines("")); diff != "" {
+					t.Errorf("output (-want +got):\n%s", diff)
 				}
 			})
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ type logPace struct {
 	longest time.Duration // between reads of a quiet one
 	gap     time.Duration // between two reads of one group, at least, while it has few streams
 	young   time.Duration // events that are younger wait: others of an earlier time may be on their way
-	lag     time.Duration // for how long before now a quiet stream is read again and again: its driver may send late
+	lag     time.Duration // for how long before now a quiet stream is read again and again: its driver may send late, and its clock is another one
 	active  time.Duration // a stream with a line of so lately is read together with its like
 	settle  time.Duration // how long after the job's end lines may still come
 	give    time.Duration // for how long after the job's end a log that CloudWatch refuses to show, or that breaks off in the result, is waited for
@@ -32,7 +33,7 @@ type logPace struct {
 
 // readPace: the awslogs driver sends what it has every 5 s, and CloudWatch shows it some seconds later.
 var readPace = logPace{
-	first: 2 * time.Second, longest: 10 * time.Second, gap: time.Second, young: time.Second, lag: 2 * time.Minute, active: 15 * time.Second,
+	first: 2 * time.Second, longest: 10 * time.Second, gap: time.Second, young: time.Second, lag: 6 * time.Minute, active: 15 * time.Second,
 	settle: 5 * time.Second, give: time.Minute,
 }
 
@@ -288,14 +289,16 @@ func (g *logGroup) readMany(ctx context.Context, batch []*stream) {
 	names := make([]string, len(batch))
 	start := batch[0].from
 	for i, s := range batch {
-		passes[s.name], names[i] = &pass{s: s}, s.name
+		passes[s.name], names[i] = &pass{s: s, young: g.young(s, began)}, s.name
 		start = min(start, s.from)
 	}
 	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: aws.String(g.name), LogStreamNames: names, StartTime: aws.Int64(start)}
 	var woken []*stream
 	flushes := map[*stream]chan struct{}{}
 	for {
-		out, err := ask(ctx, g.reader.runner.aws, readLogs, g.filter, in)
+		bounded, cancel := context.WithTimeout(ctx, g.patience())
+		out, err := ask(bounded, g.reader.runner.aws, readLogs, g.filter, in)
+		cancel()
 		if ctx.Err() != nil {
 			return
 		}
@@ -311,7 +314,6 @@ func (g *logGroup) readMany(ctx context.Context, batch []*stream) {
 			}
 			return
 		}
-		young := began.Add(-p.young).UnixMilli()
 		for i := range out.Events {
 			ev := &out.Events[i]
 			w := passes[aws.ToString(ev.LogStreamName)]
@@ -326,7 +328,7 @@ func (g *logGroup) readMany(ctx context.Context, batch []*stream) {
 				w.cut = true
 				woken = append(woken, s)
 			default:
-				w.take(at, aws.ToString(ev.Message), young)
+				w.take(at, aws.ToString(ev.Message))
 			}
 		}
 		in.NextToken = out.NextToken
@@ -398,12 +400,14 @@ func (g *logGroup) flush(ctx context.Context, s *stream) chan struct{} {
 func (g *logGroup) readOne(ctx context.Context, s *stream) {
 	began := time.Now()
 	in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String(g.name), LogStreamName: aws.String(s.name), StartFromHead: aws.Bool(true), StartTime: aws.Int64(s.last)}
-	w := &pass{s: s}
+	w := &pass{s: s, young: g.young(s, began)}
 	if s.token != nil {
 		in.NextToken, in.StartTime = s.token, nil
 		w.met = s.numbered
 	}
-	out, err := ask(ctx, g.reader.runner.aws, readLogs, g.get, in)
+	bounded, cancel := context.WithTimeout(ctx, g.patience())
+	out, err := ask(bounded, g.reader.runner.aws, readLogs, g.get, in)
+	cancel()
 	if ctx.Err() != nil {
 		return
 	}
@@ -413,11 +417,11 @@ func (g *logGroup) readOne(ctx context.Context, s *stream) {
 		g.failed(ctx, s, err, nil)
 		return
 	}
-	young, size := began.Add(-g.reader.pace.young).UnixMilli(), 0
+	size := 0
 	for i := range out.Events {
 		ev := &out.Events[i]
 		size += len(aws.ToString(ev.Message))
-		w.take(aws.ToInt64(ev.Timestamp), aws.ToString(ev.Message), young)
+		w.take(aws.ToInt64(ev.Timestamp), aws.ToString(ev.Message))
 	}
 	s.numbered = w.met
 	// A page that is not full may still not be the last one, but then what follows is found by the next read, from the last line on.
@@ -433,6 +437,29 @@ func (g *logGroup) readOne(ctx context.Context, s *stream) {
 		done = g.flush(ctx, s)
 	}
 	g.again(ctx, s, began, w.cut, done)
+}
+
+// young is the time from which on events are left for a later read: see [pass]. Some time after the job's end there are none: what is said to
+// be of later is so by a clock that is ahead of this one.
+func (g *logGroup) young(s *stream, began time.Time) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := &g.reader.pace
+	if !s.over.IsZero() && !began.Before(s.over.Add(p.settle)) {
+		return math.MaxInt64
+	}
+	return began.Add(-p.young).UnixMilli()
+}
+
+// patience bounds a read. CloudWatch may be away for ever, as it is to a worker whose network reaches ECS alone, and ends are told all the
+// same.
+func (g *logGroup) patience() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failing {
+		return g.reader.pace.settle
+	}
+	return g.reader.pace.give
 }
 
 // again plans the next read of a stream that has been read, once what came is stored, or ends it. cut tells that events were left.
@@ -516,7 +543,7 @@ func (g *logGroup) failed(ctx context.Context, s *stream, err error, flushed cha
 	g.mu.Lock()
 	over := s.over
 	g.mu.Unlock()
-	gaveUp := !over.IsZero() && now.Sub(over) >= patience && now.Sub(*since) >= min(patience, p.settle)
+	gaveUp := !over.IsZero() && now.Sub(over) >= patience && now.Sub(*since) >= min(patience, p.settle) && faultOf(err) != busy
 	if gaveUp && (!isLogMissing(err) || s.count > 0) {
 		s.missing(err.Error())
 		flushed = g.flush(ctx, s)

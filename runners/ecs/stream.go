@@ -53,19 +53,19 @@ func (s *stream) resume(position int64, created time.Time) {
 
 // A pass is one way through a stream's events, in order. It knows how many lines of the millisecond s.last it has met.
 type pass struct {
-	s   *stream
-	met int
-	cut bool // it met what it must not take yet: nothing after that either
+	s     *stream
+	young int64 // ms from which on events are left for later: others of an earlier time may still be on their way
+	met   int
+	cut   bool // it met what it must not take yet: nothing after that either
 }
 
-// take gives an event's lines that were not given before. young is the time from which on events are left for later: others of an earlier
-// time may still be on their way.
-func (p *pass) take(at int64, message string, young int64) {
+// take gives an event's lines that were not given before.
+func (p *pass) take(at int64, message string) {
 	s := p.s
 	switch {
 	case p.cut || at < s.last:
 		return
-	case at >= young:
+	case at >= p.young:
 		p.cut = true
 		return
 	case at > s.last:
