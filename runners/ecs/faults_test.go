@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,12 +24,12 @@ import (
 func TestStart_brokenAndThenRefused(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		c := b.clients()
-		c.ecs = &refusingECS{ecsAPI: c.ecs, run: func(n int64) error {
+		c.ecs = refusing(c.ecs, func(n int64) error {
 			if n == 1 {
 				return &smithy.GenericAPIError{Code: "ServerException", Message: "Service Unavailable. Please try again later."}
 			}
 			return &types.ClientException{Message: aws.String("TaskDefinition is inactive")}
-		}}
+		}, nil)
 		r := b.workerWith("w", runners.Config{}, c, "")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -40,35 +40,27 @@ func TestStart_brokenAndThenRefused(t *testing.T) {
 	})
 }
 
-// refusingECS refuses some calls, which do nothing.
-type refusingECS struct {
-	ecsAPI
-	mu   sync.Mutex
-	n    int64
-	run  func(n int64) error
-	list func(in *ecs.ListTasksInput) error
-}
-
-func (r *refusingECS) RunTask(ctx context.Context, in *ecs.RunTaskInput, options ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
-	if r.run != nil {
-		r.mu.Lock()
-		r.n++
-		n := r.n
-		r.mu.Unlock()
-		if err := r.run(n); err != nil {
-			return nil, err
+// refusing is what refuses some calls of ECS, which then do nothing. n counts the calls of RunTask.
+func refusing(real ecsAPI, run func(n int64) error, list func(in *ecs.ListTasksInput) error) ecsAPI {
+	fake := real
+	var n atomic.Int64
+	fake.RunTask = func(ctx context.Context, in *ecs.RunTaskInput, options ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
+		if run != nil {
+			if err := run(n.Add(1)); err != nil {
+				return nil, err
+			}
 		}
+		return real.RunTask(ctx, in, options...)
 	}
-	return r.ecsAPI.RunTask(ctx, in, options...)
-}
-
-func (r *refusingECS) ListTasks(ctx context.Context, in *ecs.ListTasksInput, options ...func(*ecs.Options)) (*ecs.ListTasksOutput, error) {
-	if r.list != nil {
-		if err := r.list(in); err != nil {
-			return nil, err
+	fake.ListTasks = func(ctx context.Context, in *ecs.ListTasksInput, options ...func(*ecs.Options)) (*ecs.ListTasksOutput, error) {
+		if list != nil {
+			if err := list(in); err != nil {
+				return nil, err
+			}
 		}
+		return real.ListTasks(ctx, in, options...)
 	}
-	return r.ecsAPI.ListTasks(ctx, in, options...)
+	return fake
 }
 
 // ECS has the task, and does not say which one it is.
@@ -76,7 +68,7 @@ func TestStart_conflictWithoutTheTask(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		id := b.start(b.worker("w"), b.spec("r.1", nil, nil)).ID()
 		c := b.clients()
-		c.ecs = &refusingECS{ecsAPI: c.ecs, run: func(int64) error { return &types.ConflictException{Message: aws.String("in use")} }}
+		c.ecs = refusing(c.ecs, func(int64) error { return &types.ConflictException{Message: aws.String("in use")} }, nil)
 		if e := b.start(b.workerWith("other", runners.Config{}, c, ""), b.spec("r.1", nil, nil)); e.ID() != id {
 			t.Errorf("got %s, want %s", e.ID(), id)
 		}
@@ -111,30 +103,21 @@ func TestStart_answerLostAfterATryWithoutRoom(t *testing.T) {
 	})
 }
 
-// deletedECS has no task definitions any more.
-type deletedECS struct{ ecsAPI }
-
-func (deletedECS) DescribeTaskDefinition(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error) {
-	return nil, &types.ClientException{Message: aws.String("Unable to describe task definition.")}
-}
-
-// deniedECS may not be asked for task definitions.
-type deniedECS struct{ ecsAPI }
-
-func (deniedECS) DescribeTaskDefinition(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error) {
-	return nil, &types.AccessDeniedException{Message: aws.String("no")}
-}
-
 // The definition of a task that was found cannot be looked up any more: its end is told all the same.
 func TestFind_definitionIsGone(t *testing.T) {
-	for name, api := range map[string]func(ecsAPI) ecsAPI{"deleted": func(a ecsAPI) ecsAPI { return deletedECS{a} }, "denied": func(a ecsAPI) ecsAPI { return deniedECS{a} }} {
+	for name, refusal := range map[string]error{
+		"deleted": &types.ClientException{Message: aws.String("Unable to describe task definition.")},
+		"denied":  &types.AccessDeniedException{Message: aws.String("no")},
+	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
 				r := b.worker("w")
 				id := b.start(r, b.spec("r.1", nil, nil)).ID()
 				b.close(r)
 				c := b.clients()
-				c.ecs = api(c.ecs)
+				c.ecs.DescribeTaskDefinition = func(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error) {
+					return nil, refusal
+				}
 				e := b.find(b.workerWith("next", runners.Config{}, c, ""), runners.Sought{Name: "r.1", ID: id})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
@@ -150,9 +133,9 @@ func TestFind_definitionIsGone(t *testing.T) {
 func TestList_aClusterThatIsRefused(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		c := b.clients()
-		c.ecs = &refusingECS{ecsAPI: c.ecs, list: func(*ecs.ListTasksInput) error {
+		c.ecs = refusing(c.ecs, nil, func(*ecs.ListTasksInput) error {
 			return &types.AccessDeniedException{Message: aws.String("not authorized to perform: ecs:ListTasks")}
-		}}
+		})
 		if names, err := b.workerWith("w", runners.Config{}, c, "").List(t.Context()); err != nil || len(names) != 0 {
 			t.Errorf("list = %v, %v, want nothing", names, err)
 		}
@@ -169,12 +152,12 @@ func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
 				b.close(r)
 				time.Sleep(time.Minute)
 				c := b.clients()
-				c.ecs = &refusingECS{ecsAPI: c.ecs, list: func(in *ecs.ListTasksInput) error {
+				c.ecs = refusing(c.ecs, nil, func(in *ecs.ListTasksInput) error {
 					if in.StartedBy != nil && in.DesiredStatus != "" {
 						return &types.InvalidParameterException{Message: aws.String("cannot specify startedBy with other arguments")}
 					}
 					return nil
-				}}
+				})
 				next := b.workerWith("next", runners.Config{}, c, "")
 				if e := b.find(next, runners.Sought{Name: "r.1"}); e.ID() != id {
 					t.Errorf("found %s, want %s", e.ID(), id)
@@ -188,21 +171,23 @@ func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
 }
 
 // awayLogs is a CloudWatch that cannot be reached.
-type awayLogs struct{ logsAPI }
-
-func (awayLogs) FilterLogEvents(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
-	return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
-}
-
-func (awayLogs) GetLogEvents(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
-	return nil, &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+func awayLogs() logsAPI {
+	away := &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+	return logsAPI{
+		FilterLogEvents: func(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
+			return nil, away
+		},
+		GetLogEvents: func(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
+			return nil, away
+		},
+	}
 }
 
 // CloudWatch cannot be reached, as from a network that has an endpoint for ECS alone.
 func TestLogs_neverReached(t *testing.T) {
 	bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
 		c := b.clients()
-		c.logs = awayLogs{c.logs}
+		c.logs = awayLogs()
 		e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", nil, nil))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -285,7 +270,9 @@ func TestLogs_clocksDiffer(t *testing.T) {
 			bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
 				b.Tune(func(k *ecstest.Knobs) { k.Ingestion = 9 * time.Second })
 				c := b.clients()
-				c.ecs, c.logs = clockECS{c.ecs, by}, clockLogs{c.logs, by}
+				inClock, ofLogs := clockECS{c.ecs, by}, clockLogs{c.logs, by}
+				c.ecs.DescribeTasks, c.ecs.RunTask = inClock.DescribeTasks, inClock.RunTask
+				c.logs = logsAPI{FilterLogEvents: ofLogs.FilterLogEvents, GetLogEvents: ofLogs.GetLogEvents}
 				out := runnertest.NewRecorder()
 				e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", out, nil))
 				<-e.Begun()
