@@ -41,11 +41,11 @@ test: $(TOOLS)/nats ## Run all tests, raced, in random order
 	$(NATS_CLI) $(GO) test $(RACE) -shuffle=on -timeout 10m $(PKG)
 
 # A test that needs infrastructure is in its runner's package, or in cmd/weir and named after it: TestDocker_….
-test-integration: $(TOOLS)/nats ## Run the tests that need infrastructure: WEIR_TEST=docker make test-integration
+test-integration: $(TOOLS)/nats ## Run the tests that need infrastructure: WEIR_TEST=docker,ecs make test-integration
 	@if [ -z "$(WEIR_TEST)" ]; then echo 'Nothing was asked for: name the infrastructure that is there, as in WEIR_TEST=docker make test-integration'; exit 0; fi; \
 	for name in $$(echo "$(WEIR_TEST)" | tr , ' '); do \
 		[ -d "runners/$$name" ] || { echo "there is no pool type $$name to test"; exit 1; }; \
-		WEIR_TEST="$(WEIR_TEST)" $(GO) test $(RACE) -count=1 -timeout 30m "./runners/$$name" && \
+		WEIR_TEST="$(WEIR_TEST)" $(GO) test $(RACE) -count=1 -timeout 30m "./runners/$$name/..." && \
 		WEIR_TEST="$(WEIR_TEST)" $(NATS_CLI) $(GO) test $(RACE) -count=1 -timeout 30m -run "(?i)^Test$${name}_" ./cmd/weir || exit 1; \
 	done
 
