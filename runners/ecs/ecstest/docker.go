@@ -2,6 +2,7 @@ package ecstest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,10 +84,10 @@ func (h *engine) launch(t *task) {
 		reason := h.start(t, p)
 		if reason == "" {
 			h.follow(t, p)
-			h.remove(p)
+			h.remove(p.ids...)
 			return
 		}
-		h.remove(p)
+		h.remove(p.ids...)
 		h.endpoint.mu.Lock()
 		defer h.endpoint.mu.Unlock()
 		p.over = true
@@ -115,23 +116,16 @@ func (h *engine) start(t *task, p *pod) string {
 	t.pullStopped = h.endpoint.clock.ms()
 	h.endpoint.mu.Unlock()
 	for i := range t.definition.containers {
-		o, err := h.create(t, i, p)
+		o, err := h.create(t, i)
 		if err != nil {
 			return h.failed(t, i, "ResourceInitializationError: %v", err)
 		}
-		made, err := h.api.ContainerCreate(ctx, o)
-		if err != nil {
-			return h.failed(t, i, "CannotCreateContainerError: %v", err)
+		o.HostConfig.NetworkMode = container.NetworkMode(cmp.Or(h.Network, "none"))
+		if i > 0 && h.runs(ctx, p.ids[0]) {
+			o.HostConfig.NetworkMode = container.NetworkMode("container:" + p.ids[0])
 		}
-		p.ids = append(p.ids, made.ID)
-		h.endpoint.mu.Lock()
-		t.containers[i].runtime = made.ID
-		h.endpoint.mu.Unlock()
-		if err := h.attach(t, p, i); err != nil {
-			return h.failed(t, i, "CannotStartContainerError: %v", err)
-		}
-		if _, err := h.api.ContainerStart(ctx, made.ID, mobyclient.ContainerStartOptions{}); err != nil {
-			return h.failed(t, i, "CannotStartContainerError: %v", err)
+		if reason := h.startOne(ctx, t, p, i, o); reason != "" {
+			return reason
 		}
 	}
 	h.endpoint.mu.Lock()
@@ -141,6 +135,37 @@ func (h *engine) start(t *task, p *pod) string {
 	}
 	p.ran = true
 	h.endpoint.launched(t)
+	return ""
+}
+
+// runs tells whether a container has not ended yet.
+func (h *engine) runs(ctx context.Context, id string) bool {
+	found, err := h.api.ContainerInspect(ctx, id, mobyclient.ContainerInspectOptions{})
+	return err == nil && found.Container.State.Running
+}
+
+// startOne makes one container and starts it.
+func (h *engine) startOne(ctx context.Context, t *task, p *pod, i int, o mobyclient.ContainerCreateOptions) string {
+	made, err := h.api.ContainerCreate(ctx, o)
+	if err != nil {
+		return h.failed(t, i, "CannotCreateContainerError: %v", err)
+	}
+	p.ids = append(p.ids, made.ID)
+	h.endpoint.mu.Lock()
+	t.containers[i].runtime = made.ID
+	h.endpoint.mu.Unlock()
+	if err := h.attach(t, p, i); err != nil {
+		return h.failed(t, i, "CannotStartContainerError: %v", err)
+	}
+	if _, err := h.api.ContainerStart(ctx, made.ID, mobyclient.ContainerStartOptions{}); err != nil {
+		if o.HostConfig.NetworkMode.IsContainer() && !h.runs(ctx, p.ids[0]) { // the first has ended just now, and its network with it: nobody is there to be spoken to
+			o.HostConfig.NetworkMode = "none"
+			p.ids, p.written = p.ids[:i], p.written[:i]
+			h.remove(made.ID)
+			return h.startOne(ctx, t, p, i, o)
+		}
+		return h.failed(t, i, "CannotStartContainerError: %v", err)
+	}
 	return ""
 }
 
@@ -156,7 +181,7 @@ func (h *engine) failed(t *task, i int, format string, args ...any) string {
 }
 
 // create is what the engine is asked for one of the task's containers.
-func (h *engine) create(t *task, i int, p *pod) (mobyclient.ContainerCreateOptions, error) {
+func (h *engine) create(t *task, i int) (mobyclient.ContainerCreateOptions, error) {
 	d, size := t.definition.containers[i], t.size()
 	memory, cpu := units(size.Memory), units(size.CPU)
 	if d.Memory != nil {
@@ -190,13 +215,6 @@ func (h *engine) create(t *task, i int, p *pod) (mobyclient.ContainerCreateOptio
 			memory = *o.Memory
 		}
 	}
-	mode := container.NetworkMode("none")
-	switch {
-	case i > 0:
-		mode = container.NetworkMode("container:" + p.ids[0])
-	case h.Network != "":
-		mode = container.NetworkMode(h.Network)
-	}
 	init := d.LinuxParameters.InitProcessEnabled
 	return mobyclient.ContainerCreateOptions{
 		Config: &container.Config{
@@ -204,7 +222,7 @@ func (h *engine) create(t *task, i int, p *pod) (mobyclient.ContainerCreateOptio
 			Labels: map[string]string{label: t.arn()},
 		},
 		HostConfig: &container.HostConfig{
-			NetworkMode: mode, Init: &init, Binds: h.Binds,
+			Init: &init, Binds: h.Binds,
 			Resources: container.Resources{
 				Memory: int64(memory) << 20, MemorySwap: int64(memory) << 20, NanoCPUs: min(int64(cpu)*1e9/1024, h.cpus),
 			},
@@ -273,6 +291,7 @@ func (h *engine) follow(t *task, p *pod) {
 			if h.ctx.Err() != nil {
 				return // the endpoint is closed
 			}
+			h.remove(id) // before anybody is told: a task that has stopped has left nothing
 			h.endpoint.mu.Lock()
 			defer h.endpoint.mu.Unlock()
 			h.endpoint.exited(t, i, code, reason)
@@ -322,11 +341,11 @@ func (h *engine) stop(t *task) {
 	}
 }
 
-// remove takes away what the task leaves.
-func (h *engine) remove(p *pod) {
+// remove takes containers away.
+func (h *engine) remove(ids ...string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), goneTime)
 	defer cancel()
-	for _, id := range p.ids {
+	for _, id := range ids {
 		_, _ = h.api.ContainerRemove(ctx, id, mobyclient.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	}
 }
