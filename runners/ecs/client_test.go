@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 
 	"github.com/weir-run/weir/runners/ecs/ecstest"
@@ -125,6 +127,55 @@ func TestClients_startOnceThoughAnswersAreLost(t *testing.T) {
 	_, err = ask(t.Context(), c, runTask, c.ecs.RunTask, in)
 	if arns, ok := conflicting(err); !ok || len(arns) != 1 || arns[0] != deref(out.Tasks[0].TaskArn) {
 		t.Errorf("RunTask with other tags = %v (%v), want the task that is there", err, arns)
+	}
+}
+
+// Headers and body leave together, whatever the SDK's body is: see [buffered].
+func TestClients_sendRequestsWhole(t *testing.T) {
+	var listening net.ListenConfig
+	l, err := listening.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 50
+	firsts := make(chan string, calls)
+	go func() {
+		for range calls {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := make([]byte, 64<<10)
+			n, _ := conn.Read(b)
+			firsts <- string(b[:n])
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close() })
+	lonely(t)
+	for name, value := range map[string]string{"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": "http://" + l.Addr().String()} {
+		t.Setenv(name, value)
+	}
+	c, err := newClients(t.Context(), silence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range calls {
+		_, _ = c.ecs.ListTasks(t.Context(), &ecs.ListTasksInput{StartedBy: aws.String("somebody")})
+		if got := <-firsts; !strings.HasSuffix(got, `{"startedBy":"somebody"}`) {
+			t.Fatalf("the first packet is\n%s\nwant the body in it", got)
+		}
+	}
+}
+
+// The SDK does not try again by itself: what is tried again waits its turn, and is asked for first.
+func TestClients_tryOnce(t *testing.T) {
+	e := ecstest.Open(t, ecstest.Paper(nil))
+	c := connected(t, e)
+	e.LoseAnswers("ecs:ListTasks", 1)
+	if _, err := c.ecs.ListTasks(t.Context(), &ecs.ListTasksInput{}); err == nil || e.Calls("ecs:ListTasks") != 1 {
+		t.Errorf("%v after %d calls, want an error after one", err, e.Calls("ecs:ListTasks"))
 	}
 }
 

@@ -129,6 +129,7 @@ func TestResultReader_takesWhatIsAResult(t *testing.T) {
 		{"weir-result 1/1 1|weir-result 1/1 2", "", "2", ""},
 		{"weir-result 1/2 [1,|weir-result 2/2 2]|weir-result 1/2 [1,|weir-result 2/2 2]", "", "[1,2]", ""}, // the log is read again
 		{"weir-result 2/2 2]", "", "", ""},
+		{"weir-result 1/3 [1,|weir-result 2/3 2,|weir-result 2/3 2,|weir-result 2/2 x|weir-result 3/3 3]", "", "[1,2,3]", ""},
 		{"weir-result 1/2 [1,", "", "", schemas.ReasonResultInvalid},
 		{"weir-result 1/1 {", "", "", schemas.ReasonResultInvalid},
 		{"weir-result|weir-result x|weir-result 1/1|weir-result 0/1 x|weir-result 2/1 x|weir-result 1 x", "weir-result|weir-result x|weir-result 1/1|weir-result 0/1 x|weir-result 2/1 x|weir-result 1 x", "", ""},
@@ -145,6 +146,16 @@ func TestResultReader_takesWhatIsAResult(t *testing.T) {
 		if strings.Join(output, "|") != tt.output || string(result) != tt.result || runners.ReasonOf(err, "") != tt.wrong {
 			t.Errorf("%.80s: output %s, result %.80s, %v", tt.lines, output, result, err)
 		}
+	}
+}
+
+func TestResultReader_holdsNoMoreThanAResult(t *testing.T) {
+	var r resultReader
+	for i := range 10000 {
+		r.take(fmt.Appendf(nil, "weir-result %d/10000 %s", i+1, strings.Repeat("x", 8000)))
+	}
+	if _, err := r.value(); runners.ReasonOf(err, "") != schemas.ReasonResultTooLarge || cap(r.text) > 2*runners.MaxResult {
+		t.Errorf("%v, with %d bytes held", err, cap(r.text))
 	}
 }
 

@@ -126,52 +126,71 @@ func TestResolve_findsOlderRevisions(t *testing.T) {
 	}
 }
 
+// A list by a family may have those of others whose names begin with it.
 func TestResolve_takesNoOtherFamilysRevision(t *testing.T) {
 	e := ecstest.Open(t, ecstest.Paper(nil))
-	r := newTestRegistrar(connected(t, e), &locks{})
-	of := func(deployment string) string {
+	c := connected(t, e)
+	theirs := c.ecs.ListTaskDefinitions
+	c.ecs.ListTaskDefinitions = func(ctx context.Context, in *ecs.ListTaskDefinitionsInput, options ...func(*ecs.Options)) (*ecs.ListTaskDefinitionsOutput, error) {
+		return theirs(ctx, &ecs.ListTaskDefinitionsInput{Status: in.Status}, options...)
+	}
+	l := &locks{}
+	of := func(deployment, image string) string {
 		s := spec()
 		s.Deployment = deployment
-		d, err := r.resolve(t.Context(), s, jobOf(t, `{"image": "i"}`))
+		d, err := newTestRegistrar(c, l).resolve(t.Context(), s, jobOf(t, `{"auto_deregister_task_definition": true, "image": "`+image+`"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return d.arn
+		return lastPart(d.arn)
 	}
-	if a, b := of("etl-nightly"), of("etl"); familyOf(a) != "weir-prod-etl-nightly" || familyOf(b) != "weir-prod-etl" {
-		t.Errorf("got %s and %s", a, b)
+	for _, tt := range [][3]string{
+		{"etl-nightly", "a", "weir-prod-etl-nightly:1"}, {"etl", "a", "weir-prod-etl:1"}, {"etl", "b", "weir-prod-etl:2"}, {"etl-nightly", "a", "weir-prod-etl-nightly:1"},
+	} {
+		if got := of(tt[0], tt[1]); got != tt[2] {
+			t.Errorf("image %s of %s is %s, want %s", tt[1], tt[0], got, tt[2])
+		}
 	}
 }
 
 func TestResolve_deregistersWhatItReplaces(t *testing.T) {
 	e := ecstest.Open(t, ecstest.Paper(nil))
 	c := connected(t, e)
-	theirs := &ecs.RegisterTaskDefinitionInput{
-		Family: aws.String("weir-prod-etl"), Cpu: aws.String("256"), Memory: aws.String("512"),
-		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("x"), Image: aws.String("x")}},
-	}
-	if _, err := c.ecs.RegisterTaskDefinition(t.Context(), theirs); err != nil {
-		t.Fatal(err)
-	}
-	r := newTestRegistrar(c, &locks{})
-	for _, image := range []string{"a", "b"} {
-		if _, err := r.resolve(t.Context(), spec(), jobOf(t, `{"image": "`+image+`"}`)); err != nil {
+	theirs := func() {
+		if _, err := c.ecs.RegisterTaskDefinition(t.Context(), &ecs.RegisterTaskDefinitionInput{
+			Family: aws.String("weir-prod-etl"), Cpu: aws.String("256"), Memory: aws.String("512"),
+			ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("x"), Image: aws.String("x")}},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.resolve(t.Context(), spec(), jobOf(t, `{"image": "c", "auto_deregister_task_definition": true}`)); err != nil {
-		t.Fatal(err)
+	ours := func(variables string) {
+		if _, err := newTestRegistrar(c, &locks{}).resolve(t.Context(), spec(), jobOf(t, variables)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	list, err := c.ecs.ListTaskDefinitions(t.Context(), &ecs.ListTaskDefinitionsInput{Status: types.TaskDefinitionStatusActive})
-	if err != nil {
-		t.Fatal(err)
+	active := func() string {
+		list, err := c.ecs.ListTaskDefinitions(t.Context(), &ecs.ListTaskDefinitionsInput{Status: types.TaskDefinitionStatusActive})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, arn := range list.TaskDefinitionArns {
+			names = append(names, strings.TrimPrefix(lastPart(arn), "weir-prod-etl:"))
+		}
+		return strings.Join(names, " ")
 	}
-	var active []string
-	for _, arn := range list.TaskDefinitionArns {
-		active = append(active, lastPart(arn))
+	theirs()
+	ours(`{"image": "a"}`)
+	ours(`{"image": "b"}`)
+	ours(`{"image": "c", "auto_deregister_task_definition": true}`)
+	if got := active(); got != "1 4" {
+		t.Errorf("active: %s, want 1, which is somebody else's, and 4", got)
 	}
-	if got := strings.Join(active, " "); got != "weir-prod-etl:1 weir-prod-etl:4" {
-		t.Errorf("active: %s, want the one of somebody else and the last", got)
+	theirs()
+	ours(`{"image": "d", "auto_deregister_task_definition": true}`)
+	if got := active(); got != "1 5 6" {
+		t.Errorf("active: %s, want 1 and 5, which are somebody else's, and 6", got)
 	}
 }
 

@@ -108,3 +108,16 @@ func TestRequest_hasOneTokenForATry(t *testing.T) {
 		}
 	}
 }
+
+func TestRequest_namesFargatesVersionWhereItIsFargate(t *testing.T) {
+	job := jobOf(t, `{"image": "i", "platform_version": "1.4.0", "capacity": ["FARGATE_SPOT", "EC2", "FARGATE", "gpu"]}`)
+	want := []string{"1.4.0", "", "1.4.0", ""}
+	for i, place := range job.placements() {
+		o := orderOf(job)
+		o.place = place
+		in, err := o.request()
+		if err != nil || deref(in.PlatformVersion) != want[i] {
+			t.Errorf("%s: platform version %q, %v, want %q", place.name, deref(in.PlatformVersion), err, want[i])
+		}
+	}
+}

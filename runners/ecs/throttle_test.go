@@ -156,6 +156,21 @@ func TestCall_raisesTheRateAgain(t *testing.T) {
 	})
 }
 
+// AWS's bucket is empty when it refuses: what ours has by then would only be refused as well.
+func TestCall_hasNoBurstAfterARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		throttle := newThrottle(1)
+		throttle.buckets[runTask].refused(time.Now())
+		begun := time.Now()
+		for range 15 {
+			_ = throttle.call(t.Context(), runTask, silence, func(context.Context) error { return nil })
+		}
+		if took := time.Since(begun); took < 900*time.Millisecond { // 14 a second, with one at once
+			t.Errorf("15 calls took %s after a refusal, want a second", took)
+		}
+	})
+}
+
 func TestCall_goesOnUntilItsContextEnds(t *testing.T) {
 	errEnded := errors.New("the worker stops")
 	for _, tt := range []struct {
