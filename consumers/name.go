@@ -16,12 +16,12 @@ import (
 	"github.com/weir-run/weir/streams"
 )
 
-// errNameTaken says that another worker has this one's name.
-var errNameTaken = fmt.Errorf("%w: the worker's name is taken", streams.ErrRefused)
+// ErrNameTaken says that another worker has this one's name.
+var ErrNameTaken = fmt.Errorf("%w: the worker's name is taken", streams.ErrRefused)
 
 func takenError(by schemas.Worker) error {
 	return fmt.Errorf("%w: a worker called %s serves pool %s on host %s (process %d); give this one another --name, or end that one with: weir worker drain --pool %s %s",
-		errNameTaken, by.Name, by.Pool, by.Host, by.PID, by.Pool, by.Name)
+		ErrNameTaken, by.Name, by.Pool, by.Host, by.PID, by.Pool, by.Name)
 }
 
 // takeName makes this worker the only one of its name: what a worker of the name left is known to its own supervisor, so of two

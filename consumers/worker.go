@@ -37,6 +37,9 @@ type Config struct {
 	IdleExit     time.Duration // drain when no run has been held for so long; 0: never
 	DrainTimeout time.Duration // stop the runs that are still held so long after the drain began; 0: wait for them
 
+	// Push is for a server's own worker: it alone takes runs of push pools.
+	Push bool
+
 	// LetGo makes the worker end at once when it is stopped, and leave the executions that it holds to whoever takes their runs next, if
 	// they are of a type whose executions outlive their worker.
 	LetGo bool
@@ -128,6 +131,10 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	if i < 0 {
 		return fmt.Errorf("work pool %q is of type %q, which this worker cannot serve", pool.Name, pool.Type)
 	}
+	if w.Types[i].Push && !w.Push {
+		return fmt.Errorf("%w: work pool %q is of type %s, whose runs a server executes itself: start no worker for it, but a server, with: weir server start", streams.ErrRefused,
+			pool.Name, pool.Type)
+	}
 	if w.config, err = newConfig(w.Types[i], pool); err != nil {
 		return err
 	}
@@ -203,7 +210,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	for w.writeRecord(alive); w.recorded().IsZero() && drain.Err() == nil; w.writeRecord(alive) {
 		pause(drain, firstWait)
 	}
-	if why := context.Cause(drain); errors.Is(why, errNameTaken) {
+	if why := context.Cause(drain); errors.Is(why, ErrNameTaken) {
 		return why
 	}
 	background.Go(func() { w.heartbeat(alive) })
@@ -227,7 +234,7 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	if flushErr := w.conn.NC.FlushTimeout(time.Second); flushErr != nil {
 		w.Logger.Debug("last acknowledgements may be lost; their requests are delivered again and found to be final", "err", flushErr)
 	}
-	if why := context.Cause(drain); errors.Is(why, errNameTaken) {
+	if why := context.Cause(drain); errors.Is(why, ErrNameTaken) {
 		return why
 	}
 	return err

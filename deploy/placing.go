@@ -28,6 +28,9 @@ func (b *planner) filePools(selected []schemas.Deployment) []string {
 				"weir work-pool delete %s", file.Name, was.Type, file.Name)
 			continue
 		}
+		if kind, _ := b.typeOf(file.Type); !exists {
+			was.AckWait = schemas.Duration(kind.AckWait)
+		}
 		b.pools[file.Name] = overlay(was, file)
 		names = append(names, file.Name)
 	}

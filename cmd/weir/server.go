@@ -25,7 +25,7 @@ func serverCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "server", Usage: "run the server alone",
 		Subcommands: []*cli.Command{{
-			Name: "start", Usage: "run NATS with JetStream and the health endpoints, without workers", Description: serverStartText,
+			Name: "start", Usage: "run NATS with JetStream and the health endpoints, without workers but those of push pools", Description: serverStartText,
 			Flags: serverFlags(
 				&cli.IntFlag{Name: "replicas", Usage: "with --server: `COUNT` of copies of each shared stream: 1, 3 or 5", DefaultText: "as they are, else 1"},
 			),
@@ -47,6 +47,9 @@ func serverCommand(e *env) *cli.Command {
 
 const serverStartText = `With --server or --context (before or after the command's name; NATS_URL does not count) it starts no NATS: it sets up the one that
 runs there and serves the health endpoints beside it.
+
+It executes the runs of push pools itself, and shares them with other servers of the same NATS. When it is stopped, it lets its runs go: another
+server goes on with them, or it does itself when it is started again.
 
 ` + durabilityText
 
@@ -207,6 +210,7 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 		return errors.Join(err, stopServer(srv))
 	}
 	endKeeping := keep(conn, cfg.server.Logger)
+	endPush := e.servePush(conn, srv, cfg)
 	fmt.Fprintf(e.stdout, "\nNext, in another terminal:\n%s  weir work-pool create development --type process\n  weir worker start --pool development\n\nCtrl-C stops it.\n", exportURL(srv))
 	select {
 	case <-ctx.Done():
@@ -214,6 +218,7 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 	case <-srv.Done():
 		err = errors.New("the embedded NATS server stopped by itself; its log lines above say why")
 	}
+	endPush()
 	endKeeping()
 	if !cfg.elsewhere {
 		conn.Close() // before its server

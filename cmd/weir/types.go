@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/weir-run/weir/deploy"
@@ -43,4 +44,9 @@ func poolType(name string) (runners.Type, error) {
 		return runners.Type{}, usagef("pool type %q is not known; did you mean %q?", name, near)
 	}
 	return runners.Type{}, usagef("pool type %q is not known; this weir serves: %s", name, strings.Join(typeNames(), ", "))
+}
+
+// pushes tells whether a server executes the runs of pools of that type itself.
+func pushes(poolType string) bool {
+	return slices.ContainsFunc(poolTypes, func(t runners.Type) bool { return t.Name == poolType && t.Push })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -82,17 +83,22 @@ func up(drain, stop context.Context, e *env, cfg upConfig) (err error) {
 	if err != nil {
 		return err
 	}
+	workers, err := e.upWorkers(conn, srv, cfg)
+	if err != nil {
+		return err
+	}
 	working, endWork := context.WithCancel(drain)
-	workers := &upWorkers{conn: conn, srv: srv, cfg: cfg, serving: map[string]bool{}}
+	var following sync.WaitGroup
 	defer func() {
 		endWork()
-		workers.group.Wait()
+		following.Wait()
+		workers.Wait()
 	}()
-	ready, err := workers.startAll(working, stop)
+	ready, err := workers.Start(working, stop)
 	if err != nil || drain.Err() != nil {
 		return err
 	}
-	workers.group.Go(func() { workers.follow(working, stop) })
+	following.Go(func() { workers.Follow(working, stop) })
 	if err := e.sayUp(srv, cfg, project, created, ready); err != nil {
 		return err
 	}

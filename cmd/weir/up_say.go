@@ -59,7 +59,7 @@ func (e *env) sayNext(srv *server.Server, conn *streams.Conn, project *deploy.Pr
 		{"nats sub '" + streams.RunEvents + "'", "states as they come"},
 		{"nats kv watch " + streams.RunsBucket, "every run's current state"},
 	}
-	if p, err := conn.Pool(ctx, d.Pool); err == nil && p.Type != "process" {
+	if p, err := conn.Pool(ctx, d.Pool); err == nil && p.Type != "process" && !pushes(p.Type) {
 		commands = slices.Insert(commands, 0, [2]string{"weir worker start --pool " + d.Pool, "pools of type " + p.Type + " have their workers beside this"})
 	}
 	e.sayCommands(commands)

@@ -108,7 +108,7 @@ func (e *env) createPool(ctx context.Context, c *cli.Context, conn *streams.Conn
 	if err != nil {
 		return err
 	}
-	pool, err := e.changePool(c, schemas.Pool{Name: args[0], Type: t.Name})
+	pool, err := e.changePool(c, schemas.Pool{Name: args[0], Type: t.Name, AckWait: schemas.Duration(t.AckWait)})
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,12 @@ func (e *env) createPool(ctx context.Context, c *cli.Context, conn *streams.Conn
 		return err
 	}
 	return e.print(c, pool, func(bool) error {
-		fmt.Fprintf(e.stdout, "Created work pool %s of type %s.\nStart a worker for it: %s worker start --pool %s\n", pool.Name, pool.Type, e.again(), pool.Name)
+		fmt.Fprintf(e.stdout, "Created work pool %s of type %s.\n", pool.Name, pool.Type)
+		if t.Push {
+			fmt.Fprintln(e.stdout, "A server that runs executes its runs (weir server start, or weir up): it needs no worker.")
+			return nil
+		}
+		fmt.Fprintf(e.stdout, "Start a worker for it: %s worker start --pool %s\n", e.again(), pool.Name)
 		return nil
 	})
 }

@@ -105,6 +105,10 @@ func (e *env) showPool(d poolDetails, now time.Time, wide bool) error {
 	}
 	e.heading("Workers")
 	if len(d.Workers) == 0 {
+		if pushes(d.Type) {
+			fmt.Fprintln(e.stdout, "none; a server that runs is the worker of a push pool, and its log says why it is not: weir server start, or weir up")
+			return nil
+		}
 		fmt.Fprintf(e.stdout, "none; start one with: %s worker start --pool %s\n", e.again(), d.Name)
 		return nil
 	}
