@@ -146,9 +146,7 @@ func (c *claim) learn(details json.RawMessage) {
 // wait for NATS.
 func (w *Worker) tell(ctx context.Context, c *claim, p runners.Progress) {
 	c.learn(p.Details)
-	if p.ID != "" {
-		c.underway.Store(true)
-	}
+	c.underway.Store(p.ID != "")
 	e := c.event(w, schemas.Pending)
 	e.Execution, e.Reason, e.Message = p.ID, p.Reason, p.Message
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.lease.wait/6)
