@@ -267,7 +267,7 @@ func newDesk(t *testing.T, programs map[string]string) *desk {
 	t.Helper()
 	folder := t.TempDir()
 	root := filepath.Join("..", "..")
-	for _, name := range []string{"Makefile", "examples/quickstart", "examples/shell", "examples/docker"} {
+	for _, name := range []string{"Makefile", "examples/quickstart", "examples/shell", "examples/docker", "examples/ecs"} {
 		copyTree(t, filepath.Join(root, name), filepath.Join(folder, name))
 	}
 	bin := filepath.Join(folder, "bin")
