@@ -51,6 +51,7 @@ var measurements = []measurement{
 	{name: "idle", does: "an idle worker", run: idleWorker},
 	{name: "memory", does: "what a running job costs its supervisor", run: jobMemory},
 	{name: "docker", does: "containers of a docker pool, against docker run", run: dockerRuns, named: true},
+	{name: "ecs", does: "an ecs:push pool, against an AWS endpoint of the tests", run: ecsPools, named: true},
 }
 
 // A bench is what the measurements share: options, built programs, a folder, and where to say what is going on.
