@@ -48,7 +48,7 @@ func conclude(t *task, job string) (runners.Result, error) {
 	switch {
 	case spotInterrupted(t):
 		r.Reason, r.Message = schemas.ReasonSpotInterrupted, "AWS took back the Spot capacity that the task ran on: "+words
-	case c != nil && outOfMemory(c) && r.ExitCode != 0:
+	case c != nil && outOfMemory(c) && (r.ExitCode != 0 || r.NoCode):
 		r.Reason, r.Message = schemas.ReasonOOMKilled, "the container was killed for want of memory: "+words
 	case t.StopCode == codeUser && strings.HasPrefix(t.StoppedReason, stoppedByWeir):
 		// Whoever asked for it knows why. Another worker, which finds it so, knows only that the job did not end by itself.

@@ -53,6 +53,10 @@ func TestConclude(t *testing.T) {
 			137, "SIGKILL", schemas.ReasonOOMKilled, "OutOfMemoryError: Container killed due to memory usage",
 		},
 		{
+			"killed for want of memory, without a code", endedTask(codeEssential, essential, of(job, -1, "OutOfMemoryError: Container killed due to memory usage")),
+			-1, "", schemas.ReasonOOMKilled, "OutOfMemoryError: Container killed due to memory usage",
+		},
+		{
 			"a process killed for want of memory, of a job that ended well", endedTask(codeEssential, essential, of(job, 0, "OutOfMemoryError: container killed due to memory usage")),
 			0, "", "", "OutOfMemoryError",
 		},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,16 +22,41 @@ import (
 	"github.com/weir-run/weir/runners/runnertest"
 )
 
+// refuse has calls end with an error, without being made, where why says so. n counts them from 1.
+func refuse[In, Out, Opt any](op *operation[In, Out, Opt], why func(n int64, in *In) error) {
+	var calls atomic.Int64
+	theirs := *op
+	*op = func(ctx context.Context, in *In, options ...func(*Opt)) (*Out, error) {
+		if err := why(calls.Add(1), in); err != nil {
+			return nil, err
+		}
+		return theirs(ctx, in, options...)
+	}
+}
+
+// change has requests and answers of a call changed on their way.
+func change[In, Out, Opt any](op *operation[In, Out, Opt], request func(In) In, answer func(*Out)) {
+	theirs := *op
+	*op = func(ctx context.Context, in *In, options ...func(*Opt)) (*Out, error) {
+		changed := request(*in)
+		out, err := theirs(ctx, &changed, options...)
+		if err == nil {
+			answer(out)
+		}
+		return out, err
+	}
+}
+
 // ECS breaks the first request, which started nothing, and refuses all that follow: that is an answer, after a while.
 func TestStart_brokenAndThenRefused(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		c := b.clients()
-		c.ecs = refusing(c.ecs, func(n int64) error {
+		refuse(&c.ecs.RunTask, func(n int64, _ *ecs.RunTaskInput) error {
 			if n == 1 {
 				return &smithy.GenericAPIError{Code: "ServerException", Message: "Service Unavailable. Please try again later."}
 			}
 			return &types.ClientException{Message: aws.String("TaskDefinition is inactive")}
-		}, nil)
+		})
 		r := b.workerWith("w", runners.Config{}, c, "")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -40,35 +67,12 @@ func TestStart_brokenAndThenRefused(t *testing.T) {
 	})
 }
 
-// refusing is what refuses some calls of ECS, which then do nothing. n counts the calls of RunTask.
-func refusing(real ecsAPI, run func(n int64) error, list func(in *ecs.ListTasksInput) error) ecsAPI {
-	fake := real
-	var n atomic.Int64
-	fake.RunTask = func(ctx context.Context, in *ecs.RunTaskInput, options ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
-		if run != nil {
-			if err := run(n.Add(1)); err != nil {
-				return nil, err
-			}
-		}
-		return real.RunTask(ctx, in, options...)
-	}
-	fake.ListTasks = func(ctx context.Context, in *ecs.ListTasksInput, options ...func(*ecs.Options)) (*ecs.ListTasksOutput, error) {
-		if list != nil {
-			if err := list(in); err != nil {
-				return nil, err
-			}
-		}
-		return real.ListTasks(ctx, in, options...)
-	}
-	return fake
-}
-
 // ECS has the task, and does not say which one it is.
 func TestStart_conflictWithoutTheTask(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		id := b.start(b.worker("w"), b.spec("r.1", nil, nil)).ID()
 		c := b.clients()
-		c.ecs = refusing(c.ecs, func(int64) error { return &types.ConflictException{Message: aws.String("in use")} }, nil)
+		refuse(&c.ecs.RunTask, func(int64, *ecs.RunTaskInput) error { return &types.ConflictException{Message: aws.String("in use")} })
 		if e := b.start(b.workerWith("other", runners.Config{}, c, ""), b.spec("r.1", nil, nil)); e.ID() != id {
 			t.Errorf("got %s, want %s", e.ID(), id)
 		}
@@ -106,8 +110,7 @@ func TestStart_answerLostAfterATryWithoutRoom(t *testing.T) {
 // The definition of a task that was found cannot be looked up any more: its end is told all the same.
 func TestFind_definitionIsGone(t *testing.T) {
 	for name, refusal := range map[string]error{
-		"deleted": &types.ClientException{Message: aws.String("Unable to describe task definition.")},
-		"denied":  &types.AccessDeniedException{Message: aws.String("no")},
+		"deleted": &types.ClientException{Message: aws.String("Unable to describe task definition.")}, "denied": &types.AccessDeniedException{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
@@ -115,9 +118,7 @@ func TestFind_definitionIsGone(t *testing.T) {
 				id := b.start(r, b.spec("r.1", nil, nil)).ID()
 				b.close(r)
 				c := b.clients()
-				c.ecs.DescribeTaskDefinition = func(context.Context, *ecs.DescribeTaskDefinitionInput, ...func(*ecs.Options)) (*ecs.DescribeTaskDefinitionOutput, error) {
-					return nil, refusal
-				}
+				refuse(&c.ecs.DescribeTaskDefinition, func(int64, *ecs.DescribeTaskDefinitionInput) error { return refusal })
 				e := b.find(b.workerWith("next", runners.Config{}, c, ""), runners.Sought{Name: "r.1", ID: id})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
@@ -133,7 +134,7 @@ func TestFind_definitionIsGone(t *testing.T) {
 func TestList_aClusterThatIsRefused(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		c := b.clients()
-		c.ecs = refusing(c.ecs, nil, func(*ecs.ListTasksInput) error {
+		refuse(&c.ecs.ListTasks, func(int64, *ecs.ListTasksInput) error {
 			return &types.AccessDeniedException{Message: aws.String("not authorized to perform: ecs:ListTasks")}
 		})
 		if names, err := b.workerWith("w", runners.Config{}, c, "").List(t.Context()); err != nil || len(names) != 0 {
@@ -152,7 +153,7 @@ func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
 				b.close(r)
 				time.Sleep(time.Minute)
 				c := b.clients()
-				c.ecs = refusing(c.ecs, nil, func(in *ecs.ListTasksInput) error {
+				refuse(&c.ecs.ListTasks, func(_ int64, in *ecs.ListTasksInput) error {
 					if in.StartedBy != nil && in.DesiredStatus != "" {
 						return &types.InvalidParameterException{Message: aws.String("cannot specify startedBy with other arguments")}
 					}
@@ -170,24 +171,41 @@ func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
 	}
 }
 
-// awayLogs is a CloudWatch that cannot be reached.
-func awayLogs() logsAPI {
-	away := &net.OpError{Op: "dial", Err: errors.New("no route to host")}
-	return logsAPI{
-		FilterLogEvents: func(context.Context, *cloudwatchlogs.FilterLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
-			return nil, away
-		},
-		GetLogEvents: func(context.Context, *cloudwatchlogs.GetLogEventsInput, ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
-			return nil, away
-		},
-	}
+// What ECS refuses to look for is asked along with others, which are found all the same.
+func TestFind_anotherAccountsAmongMany(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		const foreign = "arn:aws:ecs:us-east-1:999999999999:task/default/0123456789abcdef0123456789abcdef"
+		r := b.worker("w")
+		all := b.startAll(r, 20)
+		b.close(r)
+		c := b.clients()
+		refuse(&c.ecs.DescribeTasks, func(_ int64, in *ecs.DescribeTasksInput) error {
+			if slices.Contains(in.Tasks, foreign) {
+				return &types.InvalidParameterException{Message: aws.String("Invalid identifier: Identifier is for 999999999999. Your accountId is 123456789012")}
+			}
+			return nil
+		})
+		next := b.workerWith("next", runners.Config{}, c, "")
+		var wg sync.WaitGroup
+		for _, e := range all {
+			wg.Go(func() { b.find(next, runners.Sought{Name: e.name, ID: e.ID()}) })
+		}
+		wg.Go(func() {
+			if _, err := next.Find(t.Context(), runners.Sought{Name: "theirs.1", ID: foreign}); err == nil || errors.Is(err, runners.ErrGone) {
+				t.Errorf("find = %v, want an error that is not ErrGone", err)
+			}
+		})
+		wg.Wait()
+	})
 }
 
 // CloudWatch cannot be reached, as from a network that has an endpoint for ECS alone.
 func TestLogs_neverReached(t *testing.T) {
 	bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
 		c := b.clients()
-		c.logs = awayLogs()
+		away := &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+		refuse(&c.logs.FilterLogEvents, func(int64, *cloudwatchlogs.FilterLogEventsInput) error { return away })
+		refuse(&c.logs.GetLogEvents, func(int64, *cloudwatchlogs.GetLogEventsInput) error { return away })
 		e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", nil, nil))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -197,70 +215,42 @@ func TestLogs_neverReached(t *testing.T) {
 	})
 }
 
-// clockLogs tells times of a clock that is ahead of the worker's.
-type clockLogs struct {
-	logsAPI
-	by time.Duration
-}
-
-func (l clockLogs) FilterLogEvents(ctx context.Context, in *cloudwatchlogs.FilterLogEventsInput, o ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.FilterLogEventsOutput, error) {
-	own := *in
-	own.StartTime = aws.Int64(aws.ToInt64(in.StartTime) - l.by.Milliseconds())
-	out, err := l.logsAPI.FilterLogEvents(ctx, &own, o...)
-	if err == nil {
+// ahead has AWS tell times of a clock that is so much ahead of the worker's.
+func ahead(c *clients, by time.Duration) {
+	shift := func(tasks []types.Task) {
+		for i := range tasks {
+			t := &tasks[i]
+			for _, at := range []*time.Time{t.CreatedAt, t.PullStartedAt, t.PullStoppedAt, t.StartedAt, t.StoppingAt, t.ExecutionStoppedAt, t.StoppedAt} {
+				if at != nil {
+					*at = at.Add(by)
+				}
+			}
+		}
+	}
+	shifted := func(ms *int64, by time.Duration) *int64 {
+		if ms != nil {
+			ms = aws.Int64(*ms + by.Milliseconds())
+		}
+		return ms
+	}
+	change(&c.ecs.RunTask, func(in ecs.RunTaskInput) ecs.RunTaskInput { return in }, func(out *ecs.RunTaskOutput) { shift(out.Tasks) })
+	change(&c.ecs.DescribeTasks, func(in ecs.DescribeTasksInput) ecs.DescribeTasksInput { return in }, func(out *ecs.DescribeTasksOutput) { shift(out.Tasks) })
+	change(&c.logs.FilterLogEvents, func(in cloudwatchlogs.FilterLogEventsInput) cloudwatchlogs.FilterLogEventsInput {
+		in.StartTime = shifted(in.StartTime, -by)
+		return in
+	}, func(out *cloudwatchlogs.FilterLogEventsOutput) {
 		for i := range out.Events {
-			out.Events[i].Timestamp = aws.Int64(aws.ToInt64(out.Events[i].Timestamp) + l.by.Milliseconds())
+			out.Events[i].Timestamp = shifted(out.Events[i].Timestamp, by)
 		}
-	}
-	return out, err
-}
-
-// clockECS tells times of a clock that is ahead of the worker's.
-type clockECS struct {
-	ecsAPI
-	by time.Duration
-}
-
-func (c clockECS) DescribeTasks(ctx context.Context, in *ecs.DescribeTasksInput, o ...func(*ecs.Options)) (*ecs.DescribeTasksOutput, error) {
-	out, err := c.ecsAPI.DescribeTasks(ctx, in, o...)
-	if err == nil {
-		for i := range out.Tasks {
-			c.shift(&out.Tasks[i])
-		}
-	}
-	return out, err
-}
-
-func (c clockECS) RunTask(ctx context.Context, in *ecs.RunTaskInput, o ...func(*ecs.Options)) (*ecs.RunTaskOutput, error) {
-	out, err := c.ecsAPI.RunTask(ctx, in, o...)
-	if err == nil {
-		for i := range out.Tasks {
-			c.shift(&out.Tasks[i])
-		}
-	}
-	return out, err
-}
-
-func (c clockECS) shift(t *types.Task) {
-	for _, at := range []*time.Time{t.CreatedAt, t.PullStartedAt, t.PullStoppedAt, t.StartedAt, t.StoppingAt, t.ExecutionStoppedAt, t.StoppedAt} {
-		if at != nil {
-			*at = at.Add(c.by)
-		}
-	}
-}
-
-func (l clockLogs) GetLogEvents(ctx context.Context, in *cloudwatchlogs.GetLogEventsInput, o ...func(*cloudwatchlogs.Options)) (*cloudwatchlogs.GetLogEventsOutput, error) {
-	own := *in
-	if in.StartTime != nil {
-		own.StartTime = aws.Int64(*in.StartTime - l.by.Milliseconds())
-	}
-	out, err := l.logsAPI.GetLogEvents(ctx, &own, o...)
-	if err == nil {
+	})
+	change(&c.logs.GetLogEvents, func(in cloudwatchlogs.GetLogEventsInput) cloudwatchlogs.GetLogEventsInput {
+		in.StartTime = shifted(in.StartTime, -by)
+		return in
+	}, func(out *cloudwatchlogs.GetLogEventsOutput) {
 		for i := range out.Events {
-			out.Events[i].Timestamp = aws.Int64(aws.ToInt64(out.Events[i].Timestamp) + l.by.Milliseconds())
+			out.Events[i].Timestamp = shifted(out.Events[i].Timestamp, by)
 		}
-	}
-	return out, err
+	})
 }
 
 // The worker's clock is wrong by five minutes, which is what AWS allows. No line is lost for it, and the end is told as soon.
@@ -270,9 +260,7 @@ func TestLogs_clocksDiffer(t *testing.T) {
 			bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {
 				b.Tune(func(k *ecstest.Knobs) { k.Ingestion = 9 * time.Second })
 				c := b.clients()
-				inClock, ofLogs := clockECS{c.ecs, by}, clockLogs{c.logs, by}
-				c.ecs.DescribeTasks, c.ecs.RunTask = inClock.DescribeTasks, inClock.RunTask
-				c.logs = logsAPI{FilterLogEvents: ofLogs.FilterLogEvents, GetLogEvents: ofLogs.GetLogEvents}
+				ahead(c, by)
 				out := runnertest.NewRecorder()
 				e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", out, nil))
 				<-e.Begun()

@@ -63,14 +63,14 @@ func (r *runner) find(ctx context.Context, sought runners.Sought) (*execution, e
 		asked := time.Now()
 		t, err := r.search(ctx, cluster, sought)
 		switch {
+		case err == nil && t != nil:
+			return r.take(cluster, t, sought), nil
 		case ctx.Err() != nil && last.Sub(first) >= foundTime && !isTask(sought.ID):
 			return nil, runners.ErrGone
 		case isClusterGone(err):
 			return nil, runners.Because(schemas.ReasonExecutionLost, fmt.Errorf("%w: there is no cluster %s any more", runners.ErrGone, clusterName(cluster)))
 		case err != nil:
 			return nil, err
-		case t != nil:
-			return r.take(cluster, t, sought), nil
 		}
 		if last = asked; first.IsZero() {
 			first = asked
@@ -311,7 +311,7 @@ func (r *runner) pool(ctx context.Context, cluster string) ([]*task, error) {
 	var mine []*task
 	prefix := startedByPool(r.config.System, r.config.Pool)
 	for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
-		arns, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(cluster), DesiredStatus: status})
+		arns, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(clusterName(cluster)), DesiredStatus: status})
 		if err != nil {
 			return nil, err
 		}

@@ -2,9 +2,12 @@ package ecs
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
 // finder looks for tasks on behalf of many who ask at the same time: when a worker is lost, all its runs are looked for at once, and ECS
@@ -92,6 +95,11 @@ func (f *finder) byARN(ctx context.Context, cluster string, batch []*question) {
 		arns = append(arns, q.arn)
 	}
 	tasks, err := f.runner.describe(ctx, cluster, arns, true)
+	if _, refused := errors.AsType[*types.InvalidParameterException](err); refused && len(batch) > 1 {
+		f.byARN(ctx, cluster, batch[:len(batch)/2]) // one of them is none for ECS, such as another account's
+		f.byARN(ctx, cluster, batch[len(batch)/2:])
+		return
+	}
 	for _, q := range batch {
 		a := answer{err: err}
 		for _, t := range tasks {

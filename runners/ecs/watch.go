@@ -32,7 +32,7 @@ var watchPace = pace{
 func (p *pace) interval(age, most time.Duration) time.Duration {
 	longest := p.longest
 	if most > 0 {
-		longest = most
+		longest = min(most, p.events) // or its end would be forgotten before the next look
 	}
 	return max(min(age/20, longest), p.first)
 }

@@ -26,7 +26,8 @@ func TestInterval(t *testing.T) {
 		{time.Hour, 5 * time.Second, 5 * time.Second},
 		{time.Minute, 30 * time.Second, 3 * time.Second},
 		{time.Hour, time.Millisecond, time.Second},
-		{-time.Hour, 0, time.Second}, // ECS's clock is another one
+		{1000 * time.Hour, 24 * time.Hour, 50 * time.Minute}, // ECS forgets a stopped task after an hour
+		{-time.Hour, 0, time.Second},                         // ECS's clock is another one
 	} {
 		if got := p.interval(c.age, c.most); got != c.want {
 			t.Errorf("interval(%s, %s) = %s, want %s", c.age, c.most, got, c.want)
