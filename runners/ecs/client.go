@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // An operation is one of the SDK's calls. The clients themselves are in no interface and no field: what is converted to an interface, the
@@ -56,6 +57,11 @@ type sqsAPI struct {
 	DeleteMessageBatch operation[sqs.DeleteMessageBatchInput, sqs.DeleteMessageBatchOutput, sqs.Options]
 }
 
+// stsAPI is what is asked of STS.
+type stsAPI struct {
+	GetCallerIdentity operation[sts.GetCallerIdentityInput, sts.GetCallerIdentityOutput, sts.Options]
+}
+
 // clients are AWS's services in one region. Ask them by [ask], which keeps to their rates.
 type clients struct {
 	region   string
@@ -63,6 +69,7 @@ type clients struct {
 	logs     logsAPI
 	ec2      ec2API
 	sqs      sqsAPI
+	sts      stsAPI
 	throttle *throttle
 	log      *slog.Logger
 	close    func() // closes idle connections
@@ -87,6 +94,8 @@ func ec2Of(c *ec2.Client) ec2API {
 func sqsOf(c *sqs.Client) sqsAPI {
 	return sqsAPI{ReceiveMessage: c.ReceiveMessage, DeleteMessageBatch: c.DeleteMessageBatch}
 }
+
+func stsOf(c *sts.Client) stsAPI { return stsAPI{GetCallerIdentity: c.GetCallerIdentity} }
 
 // rateVariable scales AWS's default rates: above 1 where the account's quotas were raised, below where others need their part.
 const rateVariable = "WEIR_ECS_RATE"
@@ -135,6 +144,7 @@ func clientsOf(cfg aws.Config, t *throttle, log *slog.Logger) *clients {
 	return &clients{
 		region: cfg.Region, throttle: t, log: log, close: func() {},
 		ecs: ecsOf(ecs.NewFromConfig(cfg)), logs: logsOf(cloudwatchlogs.NewFromConfig(cfg)), ec2: ec2Of(ec2.NewFromConfig(cfg)), sqs: sqsOf(sqs.NewFromConfig(cfg)),
+		sts: stsOf(sts.NewFromConfig(cfg)),
 	}
 }
 

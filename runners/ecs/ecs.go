@@ -16,6 +16,7 @@ import (
 type runner struct {
 	config    runners.Config
 	aws       *clients
+	identity  *identity
 	registrar *registrar
 	networks  *networks
 	reader    *reader
@@ -56,7 +57,7 @@ var (
 // queueVariable names the queue that an EventBridge rule puts ECS's "ECS Task State Change" events into.
 const queueVariable = "WEIR_ECS_EVENTS_QUEUE"
 
-// newRunner makes the runner of one worker. It calls nothing of AWS: credentials that are not there yet are found when a run needs them.
+// newRunner makes the runner of one worker. It waits for nothing of AWS: credentials that are not there yet are found when a run needs them.
 func newRunner(ctx context.Context, config runners.Config) (*runner, error) {
 	log := config.Logger
 	if log == nil {
@@ -72,7 +73,7 @@ func newRunner(ctx context.Context, config runners.Config) (*runner, error) {
 // open makes a runner that speaks to those services.
 func open(ctx context.Context, config runners.Config, c *clients, queue string) (*runner, error) {
 	r := &runner{
-		config: config, aws: c, registrar: newRegistrar(c, config), networks: newNetworks(c), log: c.log, pace: watchPace, queue: queue,
+		config: config, aws: c, identity: newIdentity(c), registrar: newRegistrar(c, config), networks: newNetworks(c), log: c.log, pace: watchPace, queue: queue,
 		closed: make(chan struct{}), watchers: map[string]*watcher{}, held: map[string]*execution{}, forgotten: map[string]time.Time{},
 		listed: map[string]listed{}, words: map[string]string{}, swept: time.Now(),
 	}
@@ -82,6 +83,7 @@ func open(ctx context.Context, config runners.Config, c *clients, queue string) 
 	r.end = end
 	r.spawn = func(f func(context.Context)) { r.wg.Go(func() { f(life) }) }
 	r.atEnd = func(f func()) func() bool { return context.AfterFunc(life, f) }
+	r.spawn(r.identity.learn)
 	if err := r.listen(); err != nil {
 		end()
 		return nil, err
@@ -114,19 +116,20 @@ func (r *runner) Close() error {
 	return nil
 }
 
-// Place implements [runners.Placed]: "<region>/<cluster>".
+// Place implements [runners.Placed]: "<region>/<account>/<cluster>".
 func (r *runner) Place(job json.RawMessage) string {
 	j, err := parseJob(job)
 	if err != nil {
 		return ""
 	}
-	return placeOf(r.aws.region, j.cluster())
+	return placeOf(r.aws.region, r.identity.known(), j.cluster())
 }
 
-// Reaches implements [runners.Placed]. Every cluster of the region can be asked.
+// Reaches implements [runners.Placed]. Every cluster of the region and account can be asked.
 func (r *runner) Reaches(place string) bool {
-	region, _, _ := splitPlace(place)
-	return region == r.aws.region
+	region, account, _ := splitPlace(place)
+	own := r.identity.known()
+	return region == r.aws.region && (account == "" || own == "" || account == own)
 }
 
 // watcher is that of a cluster, as a job names it.

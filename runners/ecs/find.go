@@ -51,7 +51,12 @@ func (r *runner) Find(ctx context.Context, sought runners.Sought) (runners.Execu
 }
 
 func (r *runner) find(ctx context.Context, sought runners.Sought) (*execution, error) {
-	_, cluster, _ := splitPlace(sought.Place)
+	if elsewhere, err := r.elsewhere(ctx, sought.Place); err != nil {
+		return nil, err
+	} else if elsewhere {
+		return nil, errElsewhere(sought.Place)
+	}
+	_, _, cluster := splitPlace(sought.Place)
 	if cluster == "" {
 		cluster = clusterOf(sought.ID)
 	}
@@ -68,6 +73,11 @@ func (r *runner) find(ctx context.Context, sought runners.Sought) (*execution, e
 		case ctx.Err() != nil && last.Sub(first) >= foundTime && !isTask(sought.ID):
 			return nil, runners.ErrGone
 		case isClusterGone(err):
+			if isTask(sought.ID) {
+				if err := r.identity.own(ctx, sought.ID); err != nil {
+					return nil, err
+				}
+			}
 			return nil, runners.Because(schemas.ReasonExecutionLost, fmt.Errorf("%w: there is no cluster %s any more", runners.ErrGone, clusterName(cluster)))
 		case err != nil:
 			return nil, err

@@ -4,9 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-run/weir/runners"
@@ -139,6 +146,71 @@ func TestFind_clusterIsGone(t *testing.T) {
 	})
 }
 
+// A worker with another account's credentials has no such cluster, or one of the same name. That says nothing of the task.
+func TestFind_inAnotherAccount(t *testing.T) {
+	const foreign = "arn:aws:ecs:us-east-1:999999999999:task/jobs/0123456789abcdef0123456789abcdef"
+	for name, test := range map[string]struct {
+		sought  runners.Sought
+		refused bool // AWS does not say whose credentials they are
+		gone    bool // it is known to be elsewhere, and left to those who are there
+	}{
+		"by its ARN":                          {runners.Sought{Name: "r.1", ID: foreign, Place: "us-east-1/jobs"}, false, false},
+		"by its ARN, of an unknown account":   {runners.Sought{Name: "r.1", ID: foreign, Place: "us-east-1/jobs"}, true, false},
+		"by its place":                        {runners.Sought{Name: "r.1", Place: "us-east-1/999999999999/default"}, false, true},
+		"by its place, of an unknown account": {runners.Sought{Name: "r.1", Place: "us-east-1/999999999999/default"}, true, false},
+		"by both":                             {runners.Sought{Name: "r.1", ID: foreign, Place: "us-east-1/999999999999/jobs"}, false, true},
+		"in another region":                   {runners.Sought{Name: "r.1", Place: "eu-central-1/default"}, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, forever, func(t *testing.T, b *bench) {
+				c := b.clients()
+				if test.refused {
+					refuse(&c.sts.GetCallerIdentity, func(int64, *sts.GetCallerIdentityInput) error { return &smithy.GenericAPIError{Code: "AccessDenied"} })
+				}
+				r := b.workerWith("w", runners.Config{}, c, "")
+				_, err := r.Find(t.Context(), test.sought)
+				if err == nil || errors.Is(err, runners.ErrGone) != test.gone {
+					t.Errorf("find = %v, want that it is gone: %t", err, test.gone)
+				}
+				if test.gone == r.Reaches(test.sought.Place) {
+					t.Errorf("the place is said to be reached: %t", !test.gone)
+				}
+				if got := b.Calls("ecs:ListTasks"); got != 0 {
+					t.Errorf("got %d looks into a cluster that is another one", got)
+				}
+			})
+		})
+	}
+}
+
+// The worker's profile comes to name another account: its runs are kept, and go on when it names theirs again.
+func TestWatch_anotherAccountsCredentials(t *testing.T) {
+	bubble(t, lives(2*time.Hour, 4), func(t *testing.T, b *bench) {
+		c := b.clients()
+		var wrong atomic.Bool
+		refuse(&c.ecs.DescribeTasks, func(int64, *ecs.DescribeTasksInput) error {
+			if wrong.Load() {
+				return &types.ClusterNotFoundException{}
+			}
+			return nil
+		})
+		change(&c.sts.GetCallerIdentity, func(in sts.GetCallerIdentityInput) sts.GetCallerIdentityInput { return in }, func(out *sts.GetCallerIdentityOutput) {
+			if wrong.Load() {
+				out.Account = aws.String("999999999999")
+			}
+		})
+		e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", nil, nil))
+		<-e.Begun()
+		time.Sleep(30 * time.Minute)
+		wrong.Store(true)
+		time.Sleep(30 * time.Minute)
+		wrong.Store(false)
+		if res := b.wait(e); res.ExitCode != 4 {
+			t.Errorf("got %+v, want exit code 4", res)
+		}
+	})
+}
+
 // While ECS cannot be asked, it is not known that there is nothing.
 func TestFind_whileECSRefuses(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
@@ -157,17 +229,21 @@ func TestFind_whileECSRefuses(t *testing.T) {
 func TestPlace(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		r := b.worker("w")
+		if got := r.Place(jobWith(t, nil)); got != "us-east-1/default" || !r.Reaches("us-east-1/999999999999/default") {
+			t.Errorf("place while the account is not known: got %q", got)
+		}
+		synctest.Wait()
 		for cluster, want := range map[string]string{
-			"": "us-east-1/default", "jobs": "us-east-1/jobs",
-			"arn:aws:ecs:us-east-1:123456789012:cluster/jobs": "us-east-1/arn:aws:ecs:us-east-1:123456789012:cluster/jobs",
+			"": "us-east-1/123456789012/default", "jobs": "us-east-1/123456789012/jobs",
+			"arn:aws:ecs:us-east-1:123456789012:cluster/jobs": "us-east-1/123456789012/arn:aws:ecs:us-east-1:123456789012:cluster/jobs",
 		} {
 			got := r.Place(jobWith(t, map[string]any{"cluster": cluster}))
 			if got != want || !r.Reaches(got) {
 				t.Errorf("place of %q: got %q (reached: %t), want %q", cluster, got, r.Reaches(got), want)
 			}
 		}
-		if r.Place(nil) != "" || r.Reaches("eu-central-1/default") {
-			t.Error("a place is reached in another region, or of no job")
+		if r.Place(nil) != "" || r.Reaches("eu-central-1/default") || r.Reaches("us-east-1/999999999999/default") || !r.Reaches("us-east-1/default") {
+			t.Error("a place is reached in another region or account, or of no job")
 		}
 	})
 }

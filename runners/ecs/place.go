@@ -1,15 +1,21 @@
 package ecs
 
 import (
+	"regexp"
 	"strings"
 )
 
 // defaultCluster is the one that ECS takes where none is named.
 const defaultCluster = "default"
 
-// placeOf names where a cluster's tasks are: "<region>/<the cluster as the job names it>". The account is not part of it: credentials
-// are for one, and the ARN of another's task is not found.
-func placeOf(region, cluster string) string { return region + "/" + clusterName(cluster) }
+// placeOf names where a cluster's tasks are: "<region>/<account>/<the cluster as the job names it>", without the account as long as that is
+// not known. A worker with another account's credentials has clusters of the same names, and finds nothing in them.
+func placeOf(region, account, cluster string) string {
+	if account != "" {
+		region += "/" + account
+	}
+	return region + "/" + clusterName(cluster)
+}
 
 func clusterName(cluster string) string {
 	if cluster == "" {
@@ -19,7 +25,15 @@ func clusterName(cluster string) string {
 }
 
 // splitPlace is the opposite of [placeOf].
-func splitPlace(place string) (region, cluster string, ok bool) { return strings.Cut(place, "/") }
+func splitPlace(place string) (region, account, cluster string) {
+	region, cluster, _ = strings.Cut(place, "/")
+	if first, rest, ok := strings.Cut(cluster, "/"); ok && accountForm.MatchString(first) {
+		account, cluster = first, rest
+	}
+	return region, account, cluster
+}
+
+var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 
 // isTask tells whether id is a task's ARN.
 func isTask(id string) bool { return strings.HasPrefix(id, "arn:") && strings.Contains(id, ":task/") }

@@ -148,7 +148,7 @@ func (b *bench) allOfIt(c *clients) error {
 	}
 	time.Sleep(10 * time.Minute) // so that its output is old, and its stream is read by itself
 	heir := b.workerWith("w2", runners.Config{}, c, "")
-	found, err := heir.Find(ctx, runners.Sought{Name: "c.1", Place: placeOf(ecstest.Region, "default"), Output: runnertest.NewRecorder()})
+	found, err := heir.Find(ctx, runners.Sought{Name: "c.1", Place: placeOf(ecstest.Region, ecstest.Account, "default"), Output: runnertest.NewRecorder()})
 	if err != nil {
 		return errors.Join(append(failures, err)...)
 	}

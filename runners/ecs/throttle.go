@@ -29,6 +29,7 @@ const (
 	readDefinitions                 // DescribeTaskDefinition, ListTaskDefinitions
 	readLogs                        // FilterLogEvents, GetLogEvents
 	readNetwork                     // DescribeVpcs, DescribeSubnets
+	readIdentity                    // GetCallerIdentity
 	queue                           // SQS, which has no rate that matters here
 	classes
 )
@@ -48,6 +49,7 @@ var rates = [classes]struct {
 	readDefinitions:    {20, 50},
 	readLogs:           {5, 5},
 	readNetwork:        {5, 10},
+	readIdentity:       {5, 5},
 	queue:              {rate.Inf, 1},
 }
 

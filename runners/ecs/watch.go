@@ -256,7 +256,7 @@ func (w *watcher) look(ctx context.Context, batch []*execution) {
 	if ctx.Err() != nil {
 		return
 	}
-	gone := isClusterGone(err)
+	gone := isClusterGone(err) && w.runner.identity.own(ctx, arns[0]) == nil // credentials may have come to be another account's
 	w.report(err)
 	told := make(map[string]*task, len(tasks))
 	for _, t := range tasks {
