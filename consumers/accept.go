@@ -53,49 +53,49 @@ func rejectf(format string, args ...any) error { return &rejection{fmt.Sprintf(f
 
 // accept checks a request against its deployment and the pool's template, before anything is claimed. What can never run is
 // a [*rejection].
-func (w *Worker) accept(ctx context.Context, d delivery) (job, error) {
+func (w *Worker) accept(ctx context.Context, d delivery) (*job, error) {
 	for _, n := range [][2]string{{"deployment", d.Deployment}, {"run", d.Run}} {
 		if err := schemas.CheckName(n[0], n[1]); err != nil {
-			return job{}, rejectf("%s", err)
+			return nil, rejectf("%s", err)
 		}
 	}
 	if d.Named && d.Attempt == 1 {
 		if err := streams.CheckRunID(d.Pool, d.Run); err != nil {
-			return job{}, rejectf("%s", err)
+			return nil, rejectf("%s", err)
 		}
 	}
 	if size := d.HeaderSize(); size > streams.MaxHeaderSize {
-		return job{}, rejectf("the request's headers have %d bytes, the most is %d: give data as parameters, keep large data in a file or object store", size, streams.MaxHeaderSize)
+		return nil, rejectf("the request's headers have %d bytes, the most is %d: give data as parameters, keep large data in a file or object store", size, streams.MaxHeaderSize)
 	}
 	request, err := schemas.ParseRunRequest(d.Body)
 	if err != nil {
-		return job{}, rejectf("%s", err)
+		return nil, rejectf("%s", err)
 	}
 	deployment, err := w.config.deployment(ctx, w.conn, d.Delivery)
 	if errors.Is(err, streams.ErrNotFound) {
-		return job{}, rejectf("%s", err)
+		return nil, rejectf("%s", err)
 	} else if err != nil {
-		return job{}, err
+		return nil, err
 	}
 	j, err := deployment.job(w.config.renderer(), request)
 	if err != nil {
-		return job{}, rejectf("%s", err)
+		return nil, rejectf("%s", err)
 	}
 	if j.parent == "" {
 		j.parent = d.Parent
 	}
 	if size, room := j.size(), int(w.conn.NC.MaxPayload())-4<<10; size > room {
-		return job{}, rejectf("the run's parameters and tags have %d bytes together, this NATS takes %d: keep large data in a file or object store", size, room)
+		return nil, rejectf("the run's parameters and tags have %d bytes together, this NATS takes %d: keep large data in a file or object store", size, room)
 	}
 	if j.expires.IsZero() && deployment.record.ExpiresAfter > 0 {
 		j.expires = d.Requested.Add(time.Duration(deployment.record.ExpiresAfter))
 	}
-	return j, nil
+	return &j, nil
 }
 
 // reject stores the request among the dead letters, records the run as failed where it can be named, and acknowledges it, in
 // this order: whatever is killed in between, nothing is lost and nothing is tried for ever.
-func (w *Worker) reject(ctx context.Context, d delivery, h history, why *rejection) error {
+func (w *Worker) reject(ctx context.Context, d delivery, h *history, why *rejection) error {
 	w.Logger.Warn("request is rejected; see it with: weir dead-letter ls", "run", d.Run, "deployment", d.Deployment, "err", why)
 	if err := d.Bury(ctx, schemas.ReasonRejected, why.Error()); err != nil {
 		return err

@@ -115,7 +115,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 	begun := begins(exec)
 	runs := func() { // it has begun to run
 		begun = nil
-		c.owed = new(w.describe(c, exec, schemas.Running))
+		c.owed = w.describe(c, exec, schemas.Running)
 	}
 	told := c.state
 	if c.owed != nil {
@@ -205,9 +205,8 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 			stopping = nil
 		case <-kept:
 			if c.owed == nil {
-				held := w.describe(c, exec, c.state)
-				held.Reason, held.Message = schemas.ReasonHeld, "the run goes on"
-				c.owed = &held
+				c.owed = w.describe(c, exec, c.state)
+				c.owed.Reason, c.owed.Message = schemas.ReasonHeld, "the run goes on"
 			}
 		case <-renew.C:
 			if err := w.renew(waiting, c, exec); err != nil {

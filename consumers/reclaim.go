@@ -68,8 +68,8 @@ func (w *Worker) reclaimOne(stop context.Context, name string) error {
 	if err := d.Renew(stop); err != nil { // before anything else: the lease may have little time left
 		return err
 	}
-	h := history{last: last.Sequence, attempt: attempt, event: last}
-	if err := w.find(stop, d, &h); err != nil {
+	h := &history{last: last.Sequence, attempt: attempt, event: last}
+	if err := w.find(stop, d, h); err != nil {
 		return err
 	}
 	w.occupy(stop, d, func(d delivery) error { return w.resume(stop, d, h) })

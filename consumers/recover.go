@@ -22,54 +22,60 @@ type history struct {
 	logs    *streams.LogWriter
 }
 
+// What most deliveries find, which is not changed.
+var (
+	unheard = &history{}
+	settled = &history{settled: true}
+)
+
 // history looks up what was recorded of the run, if anything can have been: most requests are delivered once and not named,
 // and for those the claim's compare-and-set asks the question for nothing.
-func (w *Worker) history(ctx context.Context, d delivery) (history, error) {
+func (w *Worker) history(ctx context.Context, d delivery) (*history, error) {
 	if d.Deliveries == 1 && !d.Named || !schemas.ValidName(d.Deployment) || !schemas.ValidName(d.Run) {
-		return history{}, nil
+		return unheard, nil
 	}
 	last, err := w.lastUnder(ctx, d)
 	if err == nil && last.Deployment != d.Deployment {
-		return history{settled: true}, w.clash(ctx, d, last)
+		return settled, w.clash(ctx, d, last)
 	}
 	if errors.Is(err, streams.ErrNotFound) {
 		if d.Attempt > 1 {
-			return history{settled: true}, w.bury(ctx, d, fmt.Sprintf("attempt %d of run %s is asked for, but no event of it is kept (any more): nothing is started; "+
+			return settled, w.bury(ctx, d, fmt.Sprintf("attempt %d of run %s is asked for, but no event of it is kept (any more): nothing is started; "+
 				"a new run is started by: weir dead-letter retry", d.Attempt, d.Run))
 		}
-		return history{}, nil
+		return unheard, nil
 	} else if err != nil {
-		return history{}, err
+		return nil, err
 	}
-	h := history{last: last.Sequence, attempt: last.Attempt, event: last}
+	h := &history{last: last.Sequence, attempt: last.Attempt, event: last}
 	switch mine := last.RunEvent.Sequence == d.Sequence; { // did whoever wrote the event have this very message?
 	case !last.Requested.Equal(d.Requested):
-		return history{settled: true}, w.duplicate(ctx, d, last)
+		return settled, w.duplicate(ctx, d, last)
 	case last.State.Final():
-		return history{settled: true}, w.ack(ctx, d)
+		return settled, w.ack(ctx, d)
 	case last.State == schemas.Retrying && last.RetryAt == nil && mine: // this very message carries the run on
 		return h, nil
 	case last.State == schemas.Retrying && mine: // the next attempt may not be stored yet; stored twice it is told apart
 		err := w.again(ctx, d, *last.RetryAt, last.Attempt+1)
 		if refused(err) {
-			return history{settled: true}, w.conclude(ctx, d, h, unfollowed(last.Reason, last.Message, err))
+			return settled, w.conclude(ctx, d, h, unfollowed(last.Reason, last.Message, err))
 		} else if err != nil {
 			return h, err
 		}
-		return history{settled: true}, w.ack(ctx, d)
+		return settled, w.ack(ctx, d)
 	case last.State == schemas.Retrying && last.RetryAt != nil && d.Attempt == last.Attempt+1:
 		return h, nil
 	case mine:
 		return w.lost(ctx, d, h)
 	}
-	return history{settled: true}, w.ack(ctx, d) // a copy, or one whose acknowledgement was lost: the run has gone on without it
+	return settled, w.ack(ctx, d) // a copy, or one whose acknowledgement was lost: the run has gone on without it
 }
 
 // past is what of the attempts before the one that follows was not the job's own to fail.
-func (h history) past() past { return past{h.event.Crashes, h.event.Excused} }
+func (h *history) past() past { return past{h.event.Crashes, h.event.Excused} }
 
 // claim is that of the last attempt, whose worker has lost it, for what is to be said of it.
-func (h history) claim(d delivery) *claim {
+func (h *history) claim(d delivery) *claim {
 	return &claim{
 		delivery: d, attempt: h.attempt, before: h.past(), image: h.event.Image, last: h.last,
 		execution: h.event.Execution, place: h.event.Place, details: h.event.Details,
@@ -77,8 +83,8 @@ func (h history) claim(d delivery) *claim {
 }
 
 // job is what the log says of the execution that was found.
-func (h history) job() job {
-	j := job{grace: defaultGrace, parent: h.event.Parent, tags: h.event.Tags}
+func (h *history) job() *job {
+	j := &job{grace: defaultGrace, parent: h.event.Parent, tags: h.event.Tags}
 	if h.event.Started != nil && h.event.Deadline != nil {
 		j.timeout = h.event.Deadline.Sub(*h.event.Started)
 	}
@@ -128,16 +134,16 @@ func (w *Worker) duplicate(ctx context.Context, d delivery, first streams.Record
 }
 
 // lost decides about a run whose owner did not renew its lease in time.
-func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, error) {
+func (w *Worker) lost(ctx context.Context, d delivery, h *history) (*history, error) {
 	left, err := w.mayLive(ctx, h)
 	if err != nil {
 		return h, err
 	}
 	if left > 0 {
-		return history{settled: true}, w.giveBack(d, left)
+		return settled, w.giveBack(d, left)
 	}
 	if w.runner != nil { // the server's keeper has none, and looks after executions only that end with their lease
-		if err := w.find(ctx, d.Delivery, &h); !errors.Is(err, runners.ErrGone) {
+		if err := w.find(ctx, d.Delivery, h); !errors.Is(err, runners.ErrGone) {
 			return h, err
 		}
 	}
@@ -148,7 +154,7 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 			return h, err
 		}
 		if left > 0 {
-			return history{settled: true}, w.giveBack(d, left)
+			return settled, w.giveBack(d, left)
 		}
 		gone = fmt.Sprintf("its execution is at %s, where no worker goes on with it", h.event.Place)
 	}
@@ -165,13 +171,13 @@ func (w *Worker) lost(ctx context.Context, d delivery, h history) (history, erro
 	}
 	o = o.next(retries, h.attempt, h.past(), time.Now())
 	if excused := o.excused > h.event.Excused; o.state != schemas.Retrying || o.crashes == h.event.Crashes && !excused || w.runner == nil {
-		return history{settled: true}, w.conclude(ctx, d, h, o)
+		return settled, w.conclude(ctx, d, h, o)
 	}
 	o.retryAt = time.Time{} // no other request is published for it, by whoever reads this
 	c := h.claim(d)
 	err = w.append(ctx, c, o.event(c.event(w, o.state)))
 	if errors.Is(err, streams.ErrOvertaken) || err == nil && c.state.Final() {
-		return history{settled: true}, w.overtaken(ctx, d)
+		return settled, w.overtaken(ctx, d)
 	}
 	h.last, h.event.Crashes, h.event.Excused = c.last, o.crashes, o.excused
 	return h, err // the next attempt is this worker's: it has the request in its hands, which carries the run on, and a slot
@@ -203,7 +209,7 @@ func (w *Worker) place(job json.RawMessage) string {
 }
 
 // elsewhere tells whether the last attempt's execution is said to be at a place where this worker does not find it.
-func (w *Worker) elsewhere(h history) bool {
+func (w *Worker) elsewhere(h *history) bool {
 	p, ok := w.runner.(runners.Placed)
 	return ok && h.event.Place != "" && !p.Reaches(h.event.Place)
 }
@@ -213,7 +219,7 @@ func (w *Worker) elsewhere(h history) bool {
 const elsewhereLeases = 10
 
 // mayReturn is how long the owner of a run is waited for that has lost it, or another worker of its place. 0: no longer.
-func (w *Worker) mayReturn(ctx context.Context, h history) (time.Duration, error) {
+func (w *Worker) mayReturn(ctx context.Context, h *history) (time.Duration, error) {
 	owner := h.event.Worker
 	if owner == w.Name { // it was at another place before it was started anew
 		return max(time.Until(w.started.Add(elsewhereLeases*w.ackWait())), 0), nil
@@ -230,7 +236,7 @@ func (w *Worker) mayReturn(ctx context.Context, h history) (time.Duration, error
 // ack wait from the owner's last confirmed record, so it has not once that record has been the last for so long, or was taken
 // back, or the owner says itself that it has no such execution. 0: it has not. What it left elsewhere is given more time: see
 // [Worker.mayReturn].
-func (w *Worker) mayLive(ctx context.Context, h history) (time.Duration, error) {
+func (w *Worker) mayLive(ctx context.Context, h *history) (time.Duration, error) {
 	owner := h.event.Worker
 	if owner == w.Name || owner == "" {
 		return max(time.Until(w.alone), 0), nil // this worker's own supervisor knows
@@ -259,13 +265,15 @@ func (w *Worker) retries(ctx context.Context, d delivery) (*schemas.Retries, err
 	job, err := w.accept(ctx, d)
 	if _, invalid := errors.AsType[*rejection](err); invalid {
 		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
-	return job.retries, err
+	return job.retries, nil
 }
 
 // resume holds an execution that a lost worker left: the attempt goes on under a new owner, whose first event shuts the old
 // one out.
-func (w *Worker) resume(ctx context.Context, d delivery, h history) error {
+func (w *Worker) resume(ctx context.Context, d delivery, h *history) error {
 	j, err := w.accept(ctx, d)
 	if _, invalid := errors.AsType[*rejection](err); invalid {
 		j = h.job() // it was accepted once and runs: what changed since concerns the next run

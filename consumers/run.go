@@ -80,18 +80,23 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 }
 
 // follow records that the execution runs, or is on its way, holds it until it ends, and reports how.
-func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, goesOn schemas.RunEvent) error {
+func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, goesOn *schemas.RunEvent) error {
 	if told := goesOn.State == schemas.Pending && goesOn.Reason == "" && c.execution == exec.ID(); !told {
-		c.owed = &goesOn
+		c.owed = goesOn
 	}
 	c.execution = exec.ID()
 	res, err := w.hold(ctx, c, exec) // running, once it does; renews the lease until the job ends
 	if err != nil && !endKnown(err) {
 		return err // say nothing, ack nothing: the run is another's, or its end is not known
 	}
+	return w.reportEnd(ctx, c, exec, res, err) // the final state first, then the ack
+}
+
+// reportEnd reports how an execution ended that was held. err is why it was ended, as [endKnown] has it.
+func (w *Worker) reportEnd(ctx context.Context, c *claim, exec runners.Execution, res runners.Result, err error) error {
 	o := conclusion(res, err).meant(c.job.exitCodes)
 	w.describe(c, exec, o.state)
-	return w.report(ctx, c, o) // the final state first, then the ack
+	return w.report(ctx, c, o)
 }
 
 // begins is closed when the execution's job runs; nil: it does.
@@ -117,7 +122,7 @@ func stateOf(exec runners.Execution) schemas.State {
 }
 
 // describe is the run's event for state with what is known of the execution by now.
-func (w *Worker) describe(c *claim, exec runners.Execution, state schemas.State) schemas.RunEvent {
+func (w *Worker) describe(c *claim, exec runners.Execution, state schemas.State) *schemas.RunEvent {
 	if i, ok := exec.(runners.Imaged); ok {
 		c.image = i.Image()
 	}
@@ -132,7 +137,7 @@ func (w *Worker) describe(c *claim, exec runners.Execution, state schemas.State)
 	}
 	e := c.event(w, state)
 	e.Execution = exec.ID()
-	return e
+	return &e
 }
 
 // learn takes what is known of the execution by now.
@@ -162,10 +167,10 @@ func (w *Worker) tell(ctx context.Context, c *claim, p runners.Progress) {
 }
 
 // newClaim makes the claim of an attempt of a run with that history. A cancel can reach it from now on.
-func (w *Worker) newClaim(ctx context.Context, d delivery, j job, h history, attempt int) *claim {
+func (w *Worker) newClaim(ctx context.Context, d delivery, j *job, h *history, attempt int) *claim {
 	now := time.Now()
 	c := &claim{
-		delivery: d, job: j, attempt: attempt, before: h.past(), image: h.event.Image, last: h.last, claimed: now,
+		delivery: d, job: *j, attempt: attempt, before: h.past(), image: h.event.Image, last: h.last, claimed: now,
 		lease: newLease(w.ackWait(), d.Received, now, w.recorded()),
 		logs:  w.conn.Logs(d.Pool, d.Deployment, d.Run, attempt),
 	}
@@ -265,7 +270,7 @@ func (w *Worker) report(ctx context.Context, c *claim, o outcome) error {
 }
 
 // conclude records how a run stands whose attempt this worker did not make, and acknowledges its request.
-func (w *Worker) conclude(ctx context.Context, d delivery, h history, o outcome) error {
+func (w *Worker) conclude(ctx context.Context, d delivery, h *history, o outcome) error {
 	c := h.claim(d)
 	err := w.recordEnd(ctx, c, o)
 	if errors.Is(err, streams.ErrOvertaken) {
