@@ -110,6 +110,17 @@ func newClients(ctx context.Context, log *slog.Logger) (*clients, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg, transport, err := configure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := clientsOf(cfg, sharedThrottle(cfg.Region+" "+aws.ToString(cfg.BaseEndpoint), scale), log)
+	c.close = transport.CloseIdleConnections
+	return c, nil
+}
+
+// configure reads what the environment says of AWS.
+func configure(ctx context.Context) (aws.Config, *http.Transport, error) {
 	cfg, err := awsconfig.LoadDefaultConfig(ctx,
 		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 			t.MaxConnsPerHost, t.MaxIdleConnsPerHost = connections, connections
@@ -118,23 +129,21 @@ func newClients(ctx context.Context, log *slog.Logger) (*clients, error) {
 		awsconfig.WithAppID("weir"),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS configuration: %w", err)
+		return cfg, nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, errNoRegion
+		return cfg, nil, errNoRegion
 	}
 	buildable, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
 	if !ok {
-		return nil, fmt.Errorf("read the AWS configuration: its HTTP client is a %T", cfg.HTTPClient)
+		return cfg, nil, fmt.Errorf("read the AWS configuration: its HTTP client is a %T", cfg.HTTPClient)
 	}
 	transport := buildable.GetTransport() // only now: AWS_CA_BUNDLE is added to a client of this type alone
 	cfg.HTTPClient = &http.Client{
 		Transport:     buffered{transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a signed request is for one host
 	}
-	c := clientsOf(cfg, sharedThrottle(cfg.Region+" "+aws.ToString(cfg.BaseEndpoint), scale), log)
-	c.close = transport.CloseIdleConnections
-	return c, nil
+	return cfg, transport, nil
 }
 
 // clientsOf are the services of a configuration.

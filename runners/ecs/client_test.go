@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 
 	"github.com/weir-run/weir/runners/ecs/ecstest"
@@ -130,42 +128,15 @@ func TestClients_startOnceThoughAnswersAreLost(t *testing.T) {
 	}
 }
 
-// Headers and body leave together, whatever the SDK's body is: see [buffered].
-func TestClients_sendRequestsWhole(t *testing.T) {
-	var listening net.ListenConfig
-	l, err := listening.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const calls = 50
-	firsts := make(chan string, calls)
-	go func() {
-		for range calls {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			b := make([]byte, 64<<10)
-			n, _ := conn.Read(b)
-			firsts <- string(b[:n])
-			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-			_ = conn.Close()
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close() })
+func TestConfigure_hasRequestsSentWhole(t *testing.T) {
 	lonely(t)
-	for name, value := range map[string]string{"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": "http://" + l.Addr().String()} {
-		t.Setenv(name, value)
-	}
-	c, err := newClients(t.Context(), silence)
+	t.Setenv("AWS_REGION", "us-east-1")
+	cfg, transport, err := configure(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range calls {
-		_, _ = c.ecs.ListTasks(t.Context(), &ecs.ListTasksInput{StartedBy: aws.String("somebody")})
-		if got := <-firsts; !strings.HasSuffix(got, `{"startedBy":"somebody"}`) {
-			t.Fatalf("the first packet is\n%s\nwant the body in it", got)
-		}
+	if c, ok := cfg.HTTPClient.(*http.Client); !ok || c.Transport != (buffered{transport}) || transport.MaxConnsPerHost != connections {
+		t.Errorf("the client is %+v: bodies have to be buffered, and connections bounded", cfg.HTTPClient)
 	}
 }
 

@@ -196,6 +196,37 @@ func TestPlacements_areTriedInTurn(t *testing.T) {
 	}
 }
 
+// Prefect's templates say stream_output: false and 0 for the times, which it does not read any more.
+func TestParseJob_takesPrefectsTemplates(t *testing.T) {
+	for name, want := range map[string]string{
+		"prefect-ecs":      `{"image":"busybox","command":["echo","hi there"],"cluster":"default","place":"FARGATE_SPOT","cpu":512,"memory":1024,"family":"etl","log":true,"secrets":1}`,
+		"prefect-ecs-2023": `{"image":"","command":null,"cluster":"jobs","place":"FARGATE","cpu":0,"memory":0,"family":"","log":true,"secrets":0}`,
+	} {
+		raw, err := os.ReadFile(filepath.Join("..", "testdata", name+".golden.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		j := configured(t, string(raw))
+		got, err := json.Marshal(struct {
+			Image   string          `json:"image"`
+			Command schemas.Command `json:"command"`
+			Cluster string          `json:"cluster"`
+			Place   string          `json:"place"`
+			CPU     runners.Amount  `json:"cpu"`
+			Memory  runners.Amount  `json:"memory"`
+			Family  string          `json:"family"`
+			Log     bool            `json:"log"`
+			Secrets int             `json:"secrets"`
+		}{j.Image, j.Command, j.cluster(), j.placements()[0].name, j.CPU, j.Memory, j.Family, j.streams(), len(j.Env.secrets())})
+		if err != nil || string(got) != want {
+			t.Errorf("%s:\ngot  %s, %v\nwant %s", name, got, err, want)
+		}
+	}
+	if jobOf(t, `{"image": "i", "stream_output": false}`).streams() {
+		t.Error("stream_output: false has no effect")
+	}
+}
+
 func TestValueFrom_isAsECSTakesIt(t *testing.T) {
 	const secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
 	for from, want := range map[string]string{

@@ -1,9 +1,11 @@
-import base64, json, os, sys, tempfile, zlib
+import sys
+sys.path.pop(0)  # the working directory, whose files are not to stand in for what is imported here
+import base64, json, os, tempfile, zlib
 here = tempfile.mkdtemp(prefix="weir-")
 for name, text in json.loads(zlib.decompress(base64.b64decode(os.environ.pop("WEIR_LAUNCHER")))).items():
     with open(os.path.join(here, name), "w", encoding="utf-8") as f:
         f.write(text)
-sys.path[0] = here
+sys.path.insert(0, here)
 result = os.environ["WEIR_RESULT_FILE"] = os.path.join(here, "result.json")
 import weir_launcher
 try:

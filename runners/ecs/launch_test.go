@@ -21,8 +21,10 @@ import (
 func launched(t *testing.T, flow, parameters string) (out *bytes.Buffer, code int) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "flow.py"), []byte(flow), 0o600); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"flow.py": flow, "weir_launcher.py": "raise Exception('not this one')", "base64.py": "raise Exception('nor this one')"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	job, s := jobOf(t, `{"image": "i"}`), spec()
 	s.Entrypoint, s.Parameters = "flow.py:main", json.RawMessage(parameters)
@@ -110,6 +112,9 @@ func TestLaunch_runsAnEntrypoint(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			out, code := launched(t, tt.flow, tt.parameters)
+			if out.Len() > 2*runners.MaxResult {
+				t.Errorf("%d bytes were printed", out.Len())
+			}
 			lines, result, err := read(out)
 			if code != tt.code || !strings.HasPrefix(strings.Join(lines, "\n"), tt.lines) || string(result) != tt.result || runners.ReasonOf(err, "") != tt.wrong || tt.wrong == "" && err != nil {
 				t.Errorf("exit code %d, output %.300q, result %.300s, %v", code, lines, result, err)

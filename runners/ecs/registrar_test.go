@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -277,6 +278,11 @@ func TestResolve_usesWhatAJobNames(t *testing.T) {
 			}
 		} else if err != nil || lastPart(d.arn) != tt.arn || d.container != tt.container || !d.awsvpc {
 			t.Errorf("%s: got %+v, %v", tt.variables, d, err)
+		}
+	}
+	for id, longer := range map[string]bool{"theirs": false, "theirs:1": true, "arn:aws:ecs:us-east-1:123456789012:task-definition/theirs:1": true} {
+		if left := time.Until(r.found[id].until); left > 2*revisionTime != longer {
+			t.Errorf("%s is remembered for %s: a revision does not change, a family's latest does", id, left)
 		}
 	}
 	calls := e.Calls("ecs:DescribeTaskDefinition")
