@@ -201,6 +201,52 @@ func TestTask_olderNewsIsKnown(t *testing.T) {
 	}
 }
 
+// The end of a job is told when its containers have ended and ECS has told all of it, not when its network is gone.
+func TestTask_ended(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*task)
+		want   bool
+	}{
+		"stopped":            {func(t *task) { t.Status = stopped }, true},
+		"all is told":        {func(*task) {}, true},
+		"still running":      {func(t *task) { t.Status = running }, false},
+		"still stopping":     {func(t *task) { t.Status = stopping }, false},
+		"no stop code yet":   {func(t *task) { t.StopCode = "" }, false},
+		"no time yet":        {func(t *task) { t.ExecutionStopped = time.Time{} }, false},
+		"no exit code yet":   {func(t *task) { t.Containers[1].ExitCode = nil }, false},
+		"no containers":      {func(t *task) { t.Containers = nil }, false},
+		"stopped, no code":   {func(t *task) { t.Status, t.Containers[1].ExitCode = stopped, nil }, true},
+		"stopped, no reason": {func(t *task) { t.Status, t.StopCode = stopped, "" }, true},
+	} {
+		told := endedTask(codeEssential, "Essential container in task exited", of(job, 0, ""), of("proxy", 143, ""))
+		told.Status = deprovisioning
+		c.change(told)
+		if got := told.ended(); got != c.want {
+			t.Errorf("%s: got ended %t, want %t", name, got, c.want)
+		}
+	}
+}
+
+func TestForemost(t *testing.T) {
+	tags := map[string]string{tagContainer: job}
+	waits := &task{ARN: "waits", Status: pending, CreatedAt: began, Tags: tags}
+	ran := endedTask(codeEssential, "", of(job, 0, ""))
+	ran.ARN, ran.Tags = "ran", tags
+	never := &task{ARN: "never", Status: stopped, CreatedAt: began.Add(time.Hour), Tags: tags}
+	later := &task{ARN: "later", Status: stopped, CreatedAt: began.Add(2 * time.Hour), Tags: tags}
+	for _, c := range []struct {
+		tasks []*task
+		want  *task
+	}{
+		{nil, nil}, {[]*task{never}, never}, {[]*task{never, later}, later}, {[]*task{later, never}, later},
+		{[]*task{ran, later}, ran}, {[]*task{ran, waits, later}, waits}, {[]*task{waits, never}, waits},
+	} {
+		if got := foremost(c.tasks); got != c.want {
+			t.Errorf("foremost of %v: got %v, want %v", c.tasks, got, c.want)
+		}
+	}
+}
+
 // What an answer says and what an event says of a task is the same task.
 func TestTaskOf(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0).UTC()

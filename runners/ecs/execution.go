@@ -135,7 +135,7 @@ func (e *execution) Wait(ctx context.Context) (runners.Result, error) {
 // Stop implements [runners.Execution]. ECS sends the containers SIGTERM, or the signal that the image wants, and SIGKILL after the time
 // that the task definition says for each (stopTimeout: 30 s unless it says otherwise, on Fargate 120 s at most). Neither the signal nor
 // that time can be changed for one task, so grace has no effect, and a second call only asks once more. It returns when ECS says that
-// the task has stopped, which is some seconds after its containers have.
+// its containers have ended.
 func (e *execution) Stop(ctx context.Context, _ time.Duration) error {
 	return e.stop(ctx, stoppedRun+e.name)
 }

@@ -34,7 +34,7 @@ type logPace struct {
 // readPace: the awslogs driver sends what it has every 5 s, and CloudWatch shows it some seconds later.
 var readPace = logPace{
 	first: 2 * time.Second, longest: 10 * time.Second, gap: time.Second, young: time.Second, lag: 6 * time.Minute, active: 15 * time.Second,
-	settle: 5 * time.Second, give: time.Minute,
+	settle: 10 * time.Second, give: time.Minute,
 }
 
 const (

@@ -74,8 +74,14 @@ func (t *task) waits(job string) bool {
 	return t.Status == provisioning || t.rank() > rankOf(running) && !t.ended() && !t.ran(job)
 }
 
-// ended tells whether nothing of the task will change any more.
-func (t *task) ended() bool { return t.Status == stopped }
+// ended tells whether nothing will change any more that matters to a run: the task has stopped; or its containers have, ECS has told how
+// and why, and only its network is still to go, for which Fargate takes a quarter of a minute.
+func (t *task) ended() bool {
+	if t.Status != deprovisioning || t.StopCode == "" || t.ExecutionStopped.IsZero() || len(t.Containers) == 0 {
+		return t.Status == stopped
+	}
+	return !slices.ContainsFunc(t.Containers, func(c container) bool { return c.ExitCode == nil })
+}
 
 // ran tells whether the job's container has run, or runs.
 func (t *task) ran(job string) bool {

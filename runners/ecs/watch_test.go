@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/runners/ecs/ecstest"
+	"github.com/weir-run/weir/runners/runnertest"
 	"github.com/weir-run/weir/schemas"
 )
 
@@ -147,6 +148,35 @@ func TestWatch_credentialsRunOut(t *testing.T) {
 	})
 }
 
+// Answers and events come in any order.
+func TestWatch_olderNews(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		e := b.start(b.worker("w"), b.spec("r.1", nil, nil))
+		before := e.known()
+		<-e.Begun()
+		if e.see(before) || e.known().Status != running {
+			t.Errorf("older news made it %s", e.known().Status)
+		}
+	})
+}
+
+// The end is told when the containers have ended, a quarter of a minute before ECS says STOPPED.
+func TestWatch_endIsToldBeforeTheNetworkIsGone(t *testing.T) {
+	bubble(t, lives(time.Minute, 3, lines(2)...), func(t *testing.T, b *bench) {
+		b.Tune(func(k *ecstest.Knobs) { k.Pace.Deprovisioning = time.Hour })
+		out := runnertest.NewRecorder()
+		e := b.start(b.worker("w"), b.spec("r.1", out, nil))
+		<-e.Begun()
+		res := b.wait(e)
+		if late := time.Since(res.Ended); res.ExitCode != 3 || late > 15*time.Second {
+			t.Errorf("got %+v, %s after the end", res, late)
+		}
+		if got := out.Lines(""); len(got) != 2 {
+			t.Errorf("got output %q", got)
+		}
+	})
+}
+
 func TestWatch_interrupted(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
 		e := b.start(b.worker("w"), b.spec("r.1", nil, map[string]any{"capacity": []string{fargateSpot}}))
@@ -193,7 +223,7 @@ func TestStop(t *testing.T) {
 			})
 		}
 		stops.Wait()
-		if one := b.one(); one.Status != stopped || one.StopCode != codeUser || !strings.HasPrefix(one.StoppedReason, stoppedByWeir) {
+		if one := b.one(); rankOf(one.Status) < rankOf(deprovisioning) || one.StopCode != codeUser || !strings.HasPrefix(one.StoppedReason, stoppedByWeir) {
 			t.Errorf("got %+v, want it STOPPED by Weir", one)
 		}
 		if took := time.Since(began); took > 20*time.Second {
