@@ -318,6 +318,31 @@ func (w *Worker) abandon(c *claim, exec runners.Execution, why error) {
 	}
 }
 
+// abandonStart ends what a start has left that this worker had no right to any more, if the run has gone on without it: as when the worker
+// stood still between its last look at that right and the request that made the execution.
+func (w *Worker) abandonStart(c *claim) {
+	ctx, cancel := context.WithTimeout(context.Background(), reportTime)
+	defer cancel()
+	if !w.movedOn(ctx, c) {
+		return
+	}
+	sought := runners.Sought{Name: executionName(c.Run, c.attempt), ID: c.execution, Place: w.place(c.job.configuration), Output: output{c.logs}}
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		exec, err := w.runner.Find(ctx, sought)
+		if err == nil {
+			w.end(ctx, c, exec)
+			return
+		}
+		if errors.Is(err, runners.ErrGone) {
+			return
+		}
+		if !pause(ctx, wait) {
+			w.Logger.Error("it is not known whether an execution is left of an attempt that its run has gone on without", "run", c.Run, "attempt", c.attempt, "err", err)
+			return
+		}
+	}
+}
+
 // movedOn tells whether the run has gone on without this attempt: another one is made or asked for, or a final state is recorded.
 // Nobody looks for the attempt's execution then. While it is not known it is asked again, until ctx ends.
 func (w *Worker) movedOn(ctx context.Context, c *claim) bool {
