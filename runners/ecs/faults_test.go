@@ -282,3 +282,19 @@ func TestLogs_clocksDiffer(t *testing.T) {
 		})
 	}
 }
+
+// Two deployments share a family: neither takes away what the other one has in use.
+func TestResolve_sharedFamily(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		for i := range 6 {
+			d := []string{"one", "two"}[i%2]
+			spec := b.spec("r"+string(rune('a'+i))+".1", nil, map[string]any{"family": "shared", "auto_deregister_task_definition": true, "image": d + ":1"})
+			spec.Deployment = d
+			b.start(r, spec)
+		}
+		if got := b.Calls("ecs:RegisterTaskDefinition"); got != 2 {
+			t.Errorf("registered %d, want 2", got)
+		}
+	})
+}

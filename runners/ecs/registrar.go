@@ -109,7 +109,7 @@ func (r *registrar) family(name string) *family {
 // obtain finds a revision that says what is wanted, or registers it.
 func (r *registrar) obtain(ctx context.Context, s *runners.Spec, j *Job, in *ecs.RegisterTaskDefinitionInput, wanted string) (*definition, error) {
 	for bound := firstWait; ; bound = min(2*bound, lastWait) {
-		d, older, err := r.look(ctx, j, in, wanted)
+		d, older, err := r.look(ctx, s, j, in, wanted)
 		if d != nil || err != nil {
 			return d, err
 		}
@@ -130,8 +130,10 @@ func (r *registrar) obtain(ctx context.Context, s *runners.Spec, j *Job, in *ecs
 	}
 }
 
-// look returns the revision of a family that says what is wanted, or nil and those that Weir registered for this pool before.
-func (r *registrar) look(ctx context.Context, j *Job, in *ecs.RegisterTaskDefinitionInput, wanted string) (found *definition, older []string, err error) {
+// look returns the revision of a family that says what is wanted, or nil and those that Weir registered for this deployment before.
+func (r *registrar) look(ctx context.Context, s *runners.Spec, j *Job, in *ecs.RegisterTaskDefinitionInput, wanted string) (
+	found *definition, older []string, err error,
+) {
 	family := *in.Family
 	latest, err := r.describe(ctx, family)
 	if isMissing(err) {
@@ -143,7 +145,7 @@ func (r *registrar) look(ctx context.Context, j *Job, in *ecs.RegisterTaskDefini
 	if says(latest, wanted) || j.MatchLatest && content(asked(t, in.Tags)) == wanted {
 		return definitionOf(t), nil, nil
 	}
-	if r.owns(latest) {
+	if r.owns(latest, s) {
 		older = append(older, deref(t.TaskDefinitionArn))
 	}
 	list, err := ask(ctx, r.clients, readDefinitions, r.clients.ecs.ListTaskDefinitions, &ecs.ListTaskDefinitionsInput{
@@ -165,7 +167,7 @@ func (r *registrar) look(ctx context.Context, j *Job, in *ecs.RegisterTaskDefini
 		if out.TaskDefinition.Status == types.TaskDefinitionStatusActive && says(out, wanted) {
 			return definitionOf(out.TaskDefinition), nil, nil
 		}
-		if r.owns(out) {
+		if r.owns(out, s) {
 			older = append(older, arn)
 		}
 	}
@@ -177,9 +179,10 @@ func says(out *ecs.DescribeTaskDefinitionOutput, wanted string) bool {
 	return tagged(out.Tags, tagContent) == wanted
 }
 
-// owns tells whether this pool registered that revision.
-func (r *registrar) owns(out *ecs.DescribeTaskDefinitionOutput) bool {
-	return tagged(out.Tags, tagSystem) == r.config.System && tagged(out.Tags, tagPool) == r.config.Pool && tagged(out.Tags, tagContent) != ""
+// owns tells whether that revision was registered for this pool's deployment. Others may share its family, and have theirs in use.
+func (r *registrar) owns(out *ecs.DescribeTaskDefinitionOutput, s *runners.Spec) bool {
+	return tagged(out.Tags, tagSystem) == r.config.System && tagged(out.Tags, tagPool) == r.config.Pool && tagged(out.Tags, tagDeployment) == s.Deployment &&
+		tagged(out.Tags, tagContent) != ""
 }
 
 func (r *registrar) describe(ctx context.Context, id string) (*ecs.DescribeTaskDefinitionOutput, error) {
