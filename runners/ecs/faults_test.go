@@ -143,6 +143,21 @@ func TestList_aClusterThatIsRefused(t *testing.T) {
 	})
 }
 
+// ECS is away as a worker starts, which waits for the list: it starts all the same.
+func TestList_whileECSIsAway(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		c := b.clients()
+		refuse(&c.ecs.ListTasks, func(int64, *ecs.ListTasksInput) error {
+			return &net.OpError{Op: "dial", Err: errors.New("no route to host")}
+		})
+		r := b.workerWith("w", runners.Config{}, c, "")
+		began := time.Now()
+		if _, err := r.List(t.Context()); err == nil || time.Since(began) > 2*time.Minute {
+			t.Errorf("list = %v after %s, want an error after a minute", err, time.Since(began))
+		}
+	})
+}
+
 // ECS may take startedBy alone, as its text says.
 func TestFind_whereStartedByIsTheOnlyFilter(t *testing.T) {
 	for name, plan := range map[string]func(ecstest.Task) ecstest.Plan{"running": forever, "stopped": lives(time.Second, 5)} {

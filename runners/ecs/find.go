@@ -278,11 +278,16 @@ type listed struct {
 	at           time.Time // when it was found
 }
 
+// listTime bounds a list: a worker that starts, or ends, waits for it, and what it does not know then is delivered again.
+const listTime = time.Minute
+
 // List implements [runners.Lister]: the pool's tasks in all clusters that this worker has used, in this life or before, or in the
 // default one if it knows of none.
 func (r *runner) List(ctx context.Context) ([]string, error) {
 	var names []string
 	var failed error
+	ctx, cancel := context.WithTimeoutCause(ctx, listTime, errors.New("ECS did not answer in time"))
+	defer cancel()
 	for _, cluster := range r.clusters() {
 		tasks, err := r.pool(ctx, cluster)
 		if ctx.Err() != nil {
