@@ -1,7 +1,10 @@
 package ecs
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +15,73 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
+
+// A network is where a task gets its network interface.
+type network struct {
+	Subnets        []string
+	SecurityGroups []string
+	AssignPublicIP string // ENABLED or DISABLED; empty: ECS's own default
+}
+
+// UnmarshalJSON reads {"awsvpcConfiguration": {…}} as ECS has it, or the inner object alone as Prefect has it. An empty one is no network.
+func (n *network) UnmarshalJSON(b []byte) error {
+	var outer struct {
+		Awsvpc *json.RawMessage `json:"awsvpcConfiguration"`
+	}
+	if json.Unmarshal(b, &outer) == nil && outer.Awsvpc != nil {
+		b = *outer.Awsvpc
+	}
+	var inner struct {
+		Subnets        []string `json:"subnets"`
+		SecurityGroups []string `json:"securityGroups"`
+		AssignPublicIP string   `json:"assignPublicIp"`
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&inner); err != nil {
+		return fmt.Errorf(`network_configuration: %s: want {"subnets": [...], "securityGroups": [...], "assignPublicIp": "ENABLED" or "DISABLED"}`,
+			strings.TrimPrefix(err.Error(), "json: "))
+	}
+	*n = network{Subnets: inner.Subnets, SecurityGroups: inner.SecurityGroups, AssignPublicIP: inner.AssignPublicIP}
+	return nil
+}
+
+// given tells whether n says anything.
+func (n *network) given() bool {
+	return n != nil && (len(n.Subnets) > 0 || len(n.SecurityGroups) > 0 || n.AssignPublicIP != "")
+}
+
+func (j *Job) checkNetwork() error {
+	if !j.Network.given() {
+		return nil
+	}
+	if p := j.Network.AssignPublicIP; p != "" && p != string(types.AssignPublicIpEnabled) && p != string(types.AssignPublicIpDisabled) {
+		return fmt.Errorf("network_configuration: assignPublicIp is %q, want ENABLED or DISABLED", clip(p))
+	}
+	for what, limit := range map[string]struct {
+		list   []string
+		prefix string
+		most   int
+	}{"subnets": {j.Network.Subnets, "subnet-", 16}, "securityGroups": {j.Network.SecurityGroups, "sg-", 5}} {
+		if len(limit.list) > limit.most {
+			return fmt.Errorf("network_configuration: %s are %d, ECS takes %d", what, len(limit.list), limit.most)
+		}
+		for _, id := range limit.list {
+			if !strings.HasPrefix(id, limit.prefix) {
+				return fmt.Errorf("network_configuration: %s has %q, want an ID that begins with %s", what, clip(id), limit.prefix)
+			}
+		}
+	}
+	return nil
+}
+
+// awsvpc tells whether the task gets a network interface of its own.
+func (j *Job) awsvpc() bool {
+	if mode := j.Definition.input.NetworkMode; mode != "" {
+		return mode == types.NetworkModeAwsvpc
+	}
+	return j.fargate() || j.Network.given() || j.VPC != ""
+}
 
 // networks finds the subnets of VPCs, and remembers them for a while.
 type networks struct {

@@ -59,13 +59,6 @@ func (o *order) request() (*ecs.RunTaskInput, error) {
 	return &in, nil
 }
 
-// fargate tells whether a task of that place runs on Fargate.
-func (p *placement) fargate() bool {
-	return p.launchType == types.LaunchTypeFargate || slices.ContainsFunc(p.strategy, func(i types.CapacityProviderStrategyItem) bool {
-		return strings.HasPrefix(deref(i.CapacityProvider), fargate)
-	})
-}
-
 // overrides are what this run says over its definition.
 func (o *order) overrides() (*types.TaskOverride, error) {
 	over := types.TaskOverride{}
