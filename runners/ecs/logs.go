@@ -322,7 +322,7 @@ func (g *logGroup) readMany(ctx context.Context, batch []*stream) {
 			}
 			at := aws.ToInt64(ev.Timestamp)
 			switch s := w.s; {
-			case w.cut || at < s.last:
+			case w.cut:
 			case start > s.last:
 				// It was quiet for long, and what lies between may have come since it was read: its driver sent late.
 				w.cut = true
