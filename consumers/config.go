@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -79,6 +80,19 @@ func (c *config) deployment(ctx context.Context, conn *streams.Conn, request *st
 		c.deployments[name] = d
 	}
 	return d.prepared, nil
+}
+
+// jobs are the configurations of what is deployed on the pool, without what a run may say over them.
+func (c *config) jobs() []json.RawMessage {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []json.RawMessage
+	for _, d := range c.deployments {
+		if d.record.Pool == c.pool.Name && d.plain != nil {
+			list = append(list, d.plain.configuration)
+		}
+	}
+	return list
 }
 
 // apply takes one change of the watch.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +25,9 @@ func (w *Worker) reclaim(stop context.Context) {
 	if !ok {
 		return
 	}
+	if s, ok := w.runner.(runners.Surveyor); ok {
+		s.Survey(w.places())
+	}
 	names, err := lister.List(stop)
 	if err != nil {
 		w.Logger.Warn("what an earlier worker left is not known; NATS delivers its runs again", "err", err)
@@ -40,6 +45,15 @@ func (w *Worker) reclaim(stop context.Context) {
 		})
 	}
 	wg.Wait()
+}
+
+// places are where the runs of what is deployed on the pool are started now.
+func (w *Worker) places() []string {
+	places := map[string]bool{}
+	for _, job := range w.config.jobs() {
+		places[w.place(job)] = true
+	}
+	return slices.Sorted(maps.Keys(places))
 }
 
 // reclaimOne takes one execution back, if the run is still at that attempt and in the name of this worker.

@@ -102,6 +102,12 @@ type Lister interface {
 	List(ctx context.Context) ([]string, error)
 }
 
+// Surveyor is a Lister that does not know by itself where all its executions can be, as after a worker was moved to another machine.
+type Surveyor interface {
+	// Survey names the places, as [Placed] has them, where what is deployed would be started now. It is called before List.
+	Survey(places []string)
+}
+
 // Spec is one job to start: everything is resolved, nothing is left to look up.
 type Spec struct {
 	Name       string          // names the execution, unique for run and attempt: the key of Find

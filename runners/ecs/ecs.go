@@ -34,7 +34,8 @@ type runner struct {
 
 	strange, undeletable sync.Once // said of the queue
 
-	onlyFilter atomic.Bool // ECS lists tasks by what they were started by and by nothing else at once
+	stoppedPages int         // see [fewPages]
+	onlyFilter   atomic.Bool // ECS lists tasks by what they were started by and by nothing else at once
 
 	mu        sync.Mutex
 	watchers  map[string]*watcher   // by the cluster's name; under mu
@@ -51,6 +52,7 @@ var (
 	_ runners.Runner    = (*runner)(nil)
 	_ runners.Placed    = (*runner)(nil)
 	_ runners.Lister    = (*runner)(nil)
+	_ runners.Surveyor  = (*runner)(nil)
 	_ runners.Forgetter = (*runner)(nil)
 )
 
@@ -75,7 +77,7 @@ func open(ctx context.Context, config runners.Config, c *clients, queue string) 
 	r := &runner{
 		config: config, aws: c, identity: newIdentity(c), registrar: newRegistrar(c, config), networks: newNetworks(c), log: c.log, pace: watchPace, queue: queue,
 		closed: make(chan struct{}), watchers: map[string]*watcher{}, held: map[string]*execution{}, forgotten: map[string]time.Time{},
-		listed: map[string]listed{}, words: map[string]string{}, swept: time.Now(),
+		listed: map[string]listed{}, words: map[string]string{}, swept: time.Now(), stoppedPages: fewPages,
 	}
 	r.reader = newReader(r)
 	r.finder = &finder{runner: r, questions: map[string][]*question{}}

@@ -238,8 +238,13 @@ func TestForemost(t *testing.T) {
 		tasks []*task
 		want  *task
 	}{
-		{nil, nil}, {[]*task{never}, never}, {[]*task{never, later}, later}, {[]*task{later, never}, later},
-		{[]*task{ran, later}, ran}, {[]*task{ran, waits, later}, waits}, {[]*task{waits, never}, waits},
+		{nil, nil},
+		{[]*task{never}, never},
+		{[]*task{never, later}, later},
+		{[]*task{later, never}, later},
+		{[]*task{ran, later}, ran},
+		{[]*task{ran, waits, later}, waits},
+		{[]*task{waits, never}, waits},
 	} {
 		if got := foremost(c.tasks); got != c.want {
 			t.Errorf("foremost of %v: got %v, want %v", c.tasks, got, c.want)

@@ -146,7 +146,7 @@ func (r *runner) startedAs(ctx context.Context, cluster, name string) ([]*task, 
 	by := startedBy(r.config.System, r.config.Pool, name)
 	var arns []string
 	for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
-		found, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(clusterName(cluster)), StartedBy: aws.String(by), DesiredStatus: status})
+		found, _, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(clusterName(cluster)), StartedBy: aws.String(by), DesiredStatus: status}, allPages)
 		if err != nil {
 			return nil, err
 		}
@@ -168,12 +168,11 @@ func (r *runner) startedAs(ctx context.Context, cluster, name string) ([]*task, 
 	return tasks, nil
 }
 
-// list returns the ARNs of the tasks that in asks for. AWS's text says that startedBy must be the only filter, and ECS takes the status
+// list returns the ARNs of the tasks that in asks for, of as many pages as are wanted, and whether those are all. AWS's text says that startedBy must be the only filter, and ECS takes the status
 // with it all the same. Should it not any more, running tasks are asked for by startedBy, since they are what it shows of itself, and of
 // stopped ones all: it has those of an hour.
-func (r *runner) list(ctx context.Context, in *ecs.ListTasksInput) ([]string, error) {
-	var arns []string
-	for {
+func (r *runner) list(ctx context.Context, in *ecs.ListTasksInput, pages int) (arns []string, all bool, err error) {
+	for page := 0; ; {
 		if r.onlyFilter.Load() && in.StartedBy != nil {
 			if in.DesiredStatus == types.DesiredStatusStopped {
 				in.StartedBy = nil
@@ -187,11 +186,12 @@ func (r *runner) list(ctx context.Context, in *ecs.ListTasksInput) ([]string, er
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list tasks of cluster %s: %w", aws.ToString(in.Cluster), err)
+			return nil, false, fmt.Errorf("list tasks of cluster %s: %w", aws.ToString(in.Cluster), err)
 		}
 		arns = append(arns, out.TaskArns...)
-		if in.NextToken = out.NextToken; in.NextToken == nil {
-			return arns, nil
+		in.NextToken = out.NextToken
+		if page++; in.NextToken == nil || page == pages {
+			return arns, in.NextToken == nil, nil
 		}
 	}
 }
@@ -281,15 +281,15 @@ type listed struct {
 // listTime bounds a list: a worker that starts, or ends, waits for it, and what it does not know then is delivered again.
 const listTime = time.Minute
 
-// List implements [runners.Lister]: the pool's tasks in all clusters that this worker has used, in this life or before, or in the
-// default one if it knows of none.
+// List implements [runners.Lister]: the pool's tasks in all clusters that this worker was told of or has used, in this life or before,
+// or in the default one if it knows of none.
 func (r *runner) List(ctx context.Context) ([]string, error) {
 	var names []string
 	var failed error
 	ctx, cancel := context.WithTimeoutCause(ctx, listTime, errors.New("ECS did not answer in time"))
 	defer cancel()
 	for _, cluster := range r.clusters() {
-		tasks, err := r.pool(ctx, cluster)
+		tasks, _, err := r.pool(ctx, cluster)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -321,19 +321,29 @@ func (r *runner) List(ctx context.Context) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// pool returns the tasks of this system and pool in a cluster. Others' are told by what they were started by, without their tags.
-func (r *runner) pool(ctx context.Context, cluster string) ([]*task, error) {
-	var mine []*task
+// allPages are as many as there are.
+const allPages = -1
+
+// fewPages are how many pages, of a hundred tasks, are turned of those that have stopped: ECS shows them for an hour, and after a busy one
+// they are tens of thousands.
+const fewPages = 10
+
+// pool returns the tasks of this system and pool in a cluster: all that run, of those that have stopped as many as come soon, and whether
+// those are all. Others' are told by what they were started by, without their tags.
+func (r *runner) pool(ctx context.Context, cluster string) (mine []*task, all bool, err error) {
 	prefix := startedByPool(r.config.System, r.config.Pool)
-	for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
-		arns, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(clusterName(cluster)), DesiredStatus: status})
+	for status, pages := range map[types.DesiredStatus]int{types.DesiredStatusRunning: allPages, types.DesiredStatusStopped: r.stoppedPages} {
+		arns, whole, err := r.list(ctx, &ecs.ListTasksInput{Cluster: aws.String(clusterName(cluster)), DesiredStatus: status}, pages)
 		if err != nil {
-			return nil, err
+			return nil, false, err
+		}
+		if status == types.DesiredStatusStopped {
+			all = whole
 		}
 		for some := range slices.Chunk(arns, describedAtOnce) {
 			tasks, err := r.describe(ctx, cluster, some, true)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			for _, t := range tasks {
 				if strings.HasPrefix(t.StartedBy, prefix) && t.Tags[tagSystem] == r.config.System && t.Tags[tagPool] == r.config.Pool && t.Tags[tagExecution] != "" {
@@ -342,7 +352,16 @@ func (r *runner) pool(ctx context.Context, cluster string) ([]*task, error) {
 			}
 		}
 	}
-	return mine, nil
+	return mine, all, nil
+}
+
+// Survey implements [runners.Surveyor]: the clusters of those places are listed as well.
+func (r *runner) Survey(places []string) {
+	for _, place := range places {
+		if _, _, cluster := splitPlace(place); cluster != "" && r.Reaches(place) {
+			r.watcher(cluster)
+		}
+	}
 }
 
 // Forget implements [runners.Forgetter]. ECS itself forgets a task that has ended. One that goes on although its run has gone on without

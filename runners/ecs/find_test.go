@@ -3,6 +3,7 @@ package ecs
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -345,4 +346,53 @@ func TestFind_manyAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A busy hour leaves more stopped tasks than can be listed soon. Who is looked for by his name is found among them all the same.
+func TestFind_manyAtOnceAmongManyMore(t *testing.T) {
+	bubble(t, func(task ecstest.Task) ecstest.Plan {
+		if strings.HasPrefix(task.Tags[tagRun], "r1") {
+			return ecstest.Plan{Runs: ecstest.Forever}
+		}
+		return ecstest.Plan{Runs: time.Second, Exit: 3}
+	}, func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		all := b.startAll(r, 230) // of which 119 are stopped soon
+		time.Sleep(time.Minute)
+		b.close(r)
+		next := b.worker("next")
+		next.stoppedPages = 1
+		var wg sync.WaitGroup
+		for _, e := range all[:40] {
+			wg.Go(func() {
+				if found := b.find(next, runners.Sought{Name: e.name}); found.ID() != e.ID() {
+					t.Errorf("found %s, want %s", found.ID(), e.ID())
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A worker that was moved to another machine, or got another name, lists the clusters of what is deployed.
+func TestList_whereOthersWere(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		b.AddCluster("jobs")
+		r := b.worker("w")
+		spec := b.spec("r.1", nil, map[string]any{"cluster": "jobs"})
+		b.start(r, spec)
+		b.close(r)
+		b.dir = t.TempDir()
+		next := b.worker("next")
+		if names, err := next.List(t.Context()); err != nil || len(names) > 0 {
+			t.Fatalf("list = %v, %v, want nothing: nobody says where", names, err)
+		}
+		next.Survey([]string{next.Place(spec.Job), "eu-central-1/elsewhere", ""})
+		if names, err := next.List(t.Context()); err != nil || !cmp.Equal(names, []string{"r.1"}) {
+			t.Errorf("list = %v, %v, want r.1", names, err)
+		}
+		if diff := cmp.Diff([]string{"jobs"}, next.clusters()); diff != "" {
+			t.Errorf("clusters (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -111,13 +111,24 @@ func (f *finder) byARN(ctx context.Context, cluster string, batch []*question) {
 	}
 }
 
+// byPool looks for names among all tasks of the pool. Where not all of them were shown, who is not among them is looked for alone.
 func (f *finder) byPool(ctx context.Context, cluster string, named []*question) {
-	tasks, err := f.runner.pool(ctx, cluster)
+	tasks, all, err := f.runner.pool(ctx, cluster)
 	by := map[string][]*task{}
 	for _, t := range tasks {
 		by[t.Tags[tagExecution]] = append(by[t.Tags[tagExecution]], t)
 	}
+	var asking sync.WaitGroup
 	for _, q := range named {
-		q.answer <- answer{by[q.name], err}
+		found := by[q.name]
+		if err != nil || all || slices.ContainsFunc(found, func(t *task) bool { return !t.ended() }) {
+			q.answer <- answer{found, err}
+			continue
+		}
+		asking.Go(func() {
+			tasks, err := f.runner.startedAs(ctx, cluster, q.name)
+			q.answer <- answer{tasks, err}
+		})
 	}
+	asking.Wait()
 }
