@@ -300,7 +300,7 @@ func TestProvisioned_timeoutCountsFromRunning(t *testing.T) {
 	if last.Reason != schemas.ReasonTimedOut || last.Started == nil || last.Started.Sub(begun).Abs() > 300*time.Millisecond {
 		t.Errorf("got %v, started %v, want timed_out, started at %s", states(events), last.Started, begun)
 	}
-	if ran := last.Time.Sub(begun); ran < 400*time.Millisecond {
+	if ran := last.Time.Sub(begun); ran < 390*time.Millisecond { // it was seen to begin a moment before this did
 		t.Errorf("the job ran for %s, want its 400ms", ran)
 	}
 	if last.ProvisionMS == nil || *last.ProvisionMS < 900 || last.RunningMS == nil || *last.RunningMS < 400 || *last.RunningMS > 2000 {

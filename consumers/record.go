@@ -35,8 +35,12 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 			return nil
 		}
 		if errors.Is(err, streams.ErrOvertaken) {
-			if stored, ok := w.storedAfterAll(ctx, c); ok {
+			if stored, ok := w.storedAfterAll(ctx, c, e); ok {
 				c.last, c.state, c.unsure = stored.Sequence, stored.State, nil
+				if same(stored.RunEvent, e) {
+					w.logState(e)
+					return nil
+				}
 				continue
 			}
 			adopted, unknown := w.adopt(ctx, c)
@@ -68,15 +72,15 @@ func (w *Worker) append(ctx context.Context, c *claim, e schemas.RunEvent) error
 	}
 }
 
-// storedAfterAll returns the run's last event if it is one of the claim's whose fate was not known when nobody waited for it any more.
-func (w *Worker) storedAfterAll(ctx context.Context, c *claim) (streams.Recorded, bool) {
-	if len(c.unsure) == 0 {
-		return streams.Recorded{}, false
-	}
+// storedAfterAll returns the run's last event if it is e, or one of the claim's whose fate was not known when nobody waited for it any more.
+func (w *Worker) storedAfterAll(ctx context.Context, c *claim, e schemas.RunEvent) (streams.Recorded, bool) {
 	last, err := w.conn.LastEvent(ctx, c.Pool, c.Deployment, c.Run)
-	return last, err == nil && slices.ContainsFunc(c.unsure, func(e schemas.RunEvent) bool {
-		return last.Worker == e.Worker && last.Attempt == e.Attempt && last.State == e.State && last.Time.Equal(e.Time)
-	})
+	return last, err == nil && (same(last.RunEvent, e) || slices.ContainsFunc(c.unsure, func(e schemas.RunEvent) bool { return same(last.RunEvent, e) }))
+}
+
+// same tells whether two events are one, which is known by when and by whom it was written.
+func same(a, b schemas.RunEvent) bool {
+	return a.Worker == b.Worker && a.Attempt == b.Attempt && a.State == b.State && a.Time.Equal(b.Time)
 }
 
 // recordEnd appends how an attempt ended and has the next one delivered, where another follows. What NATS does not take of it is

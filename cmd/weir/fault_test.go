@@ -73,8 +73,14 @@ func TestFault_killedServerLosesNoRunAndStartsNoneTwice(t *testing.T) {
 	url := "nats://" + address
 	server := serverOn(t, dir, address)
 	mustRun(t, dir, "--server", url, "deploy")
-	startWorkerOn(t, url, "a", "--limit", "4")
-	startWorkerOn(t, url, "b", "--limit", "4")
+	workers := []*program{startWorkerOn(t, url, "a", "--limit", "4"), startWorkerOn(t, url, "b", "--limit", "4")}
+	defer func() {
+		for _, w := range workers {
+			if t.Failed() {
+				t.Log(w.output())
+			}
+		}
+	}()
 
 	conn, err := streams.Connect(t.Context(), streams.Config{Server: url})
 	if err != nil {
