@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/schemas"
 	"github.com/weir-run/weir/streams"
 	"github.com/weir-run/weir/streams/streamstest"
 )
@@ -87,4 +89,61 @@ func (b *bench) startsThough(t *testing.T, s *server.Server, n int) bool {
 		t.Fatal("the worker is not ready 30 s after NATS is back")
 	}
 	return true
+}
+
+// A server may be setting NATS up when a worker comes: that is waited for, and not for ever.
+func TestWorker_waitsForANATSThatIsBeingSetUp(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		t.Run(map[bool]string{true: "which comes to an end", false: "which does not"}[comes], func(t *testing.T) {
+			t.Parallel()
+			s := streamstest.Server(t)
+			conn := streamstest.Dial(t, s)
+			log := &bare{said: make(chan struct{}, 100)}
+			w, err := consumers.New(conn, consumers.Config{
+				Name: "w1", Pool: "dev", Dir: t.TempDir(), Types: []runners.Type{newInfrastructure(nil).poolType()}, Logger: slog.New(log),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			drain, end := context.WithCancel(t.Context())
+			defer end()
+			began := time.Now()
+			ready, ended := make(chan struct{}), make(chan error, 1)
+			go func() { ended <- w.Run(drain, drain, func(consumers.Ready) { close(ready) }) }()
+			<-log.said // it has looked
+			if comes {
+				if err := conn.Setup(t.Context(), 1); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.CreatePool(t.Context(), schemas.Pool{Name: "dev", Type: "process"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case <-ready:
+				if !comes {
+					t.Error("it is ready without a pool")
+				}
+				end()
+				<-ended
+			case err := <-ended:
+				if took := time.Since(began); comes || !errors.Is(err, streams.ErrNotSetUp) || took < 4*time.Second {
+					t.Errorf("it ended after %s: %v", took, err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Error("it is neither ready nor has it ended after 30 s")
+			}
+		})
+	}
+}
+
+// bare is a log that tells when something is said.
+type bare struct{ said chan struct{} }
+
+func (b *bare) Enabled(context.Context, slog.Level) bool { return true }
+func (b *bare) WithAttrs([]slog.Attr) slog.Handler       { return b }
+func (b *bare) WithGroup(string) slog.Handler            { return b }
+func (b *bare) Handle(context.Context, slog.Record) error {
+	b.said <- struct{}{}
+	return nil
 }

@@ -255,11 +255,15 @@ func (w *Worker) stopping(stop context.Context) (context.Context, context.Cancel
 	}
 }
 
+// setUpTime is how long a NATS that is not set up is given: a server may be about to.
+const setUpTime = 5 * time.Second
+
 // findPool waits for NATS and returns the pool's record.
 func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
 	connected := w.conn.NC.StatusChanged(nats.CONNECTED)
 	defer w.conn.NC.RemoveStatusListener(connected)
 	said := false
+	var bare time.Time // when NATS was first found not to be set up
 	for {
 		if w.conn.NC.IsConnected() {
 			err := w.conn.Check(ctx)
@@ -267,12 +271,20 @@ func (w *Worker) findPool(ctx context.Context) (schemas.Pool, error) {
 			if err == nil {
 				pool, err = w.conn.Pool(ctx, w.Pool)
 			}
-			if err == nil || w.conn.NC.IsConnected() && !streams.Temporary(err) {
+			switch {
+			case errors.Is(err, streams.ErrNotSetUp) && bare.IsZero():
+				bare = time.Now()
+			case errors.Is(err, streams.ErrNotSetUp) && time.Since(bare) < setUpTime:
+			case err == nil || w.conn.NC.IsConnected() && !streams.Temporary(err):
 				return pool, err
 			}
 		}
 		if !said {
-			w.Logger.Info("NATS cannot be reached yet; the worker starts when it can", "server", w.conn.URL())
+			what := "NATS cannot be reached yet; the worker starts when it can"
+			if !bare.IsZero() {
+				what = "NATS is not set up yet; the worker waits a little for that"
+			}
+			w.Logger.Info(what, "server", w.conn.URL())
 			said = true
 		}
 		select {

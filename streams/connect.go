@@ -63,7 +63,7 @@ func (c *Conn) bucket(ctx context.Context, name string) (jetstream.KeyValue, err
 	}
 	kv, err := c.JS.KeyValue(ctx, name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return nil, fmt.Errorf("%w: %s has no bucket %s: this NATS is not set up for Weir; create a work pool, or run: weir up", ErrUnavailable, c.url, name)
+		return nil, fmt.Errorf("%w: %s has no bucket %s: %w; create a work pool, or run: weir up", ErrUnavailable, c.url, name, ErrNotSetUp)
 	} else if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", name, unavailable(c.url, err))
 	}

@@ -28,6 +28,9 @@ var (
 	// ErrRefused says that what was asked is not possible as things are, and how to go on.
 	ErrRefused = errors.New("refused")
 
+	// ErrNotSetUp says that what all pools share is missing in a NATS, or is being made just now.
+	ErrNotSetUp = errors.New("this NATS is not set up for Weir")
+
 	// ErrUnavailable says that NATS could not be reached or cannot serve Weir.
 	ErrUnavailable = errors.New("NATS is not available")
 )
