@@ -163,7 +163,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 		if c.owed != nil && record == nil {
 			known, err := w.recordOwed(waiting, c)
 			if err != nil {
-				w.abandon(c, exec, err)
+				w.abandon(ctx, c, exec, err)
 				return runners.Result{}, err
 			}
 			if known {
@@ -210,7 +210,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 			}
 		case <-renew.C:
 			if err := w.renew(waiting, c, exec); err != nil {
-				w.abandon(c, exec, err)
+				w.abandon(ctx, c, exec, err)
 				return runners.Result{}, err
 			}
 			renew.Reset(time.Until(c.lease.renew))
@@ -297,9 +297,9 @@ func (w *Worker) renew(ctx context.Context, c *claim, exec runners.Execution) er
 
 // abandon ends an execution that this worker has no right to any more, if it is one that cannot outlive its worker. Others
 // are let go, for the next worker to find, unless the run goes on without them.
-func (w *Worker) abandon(c *claim, exec runners.Execution, why error) {
+func (w *Worker) abandon(ctx context.Context, c *claim, exec runners.Execution, why error) {
 	w.Logger.Warn("run is given up", "run", c.Run, "attempt", c.attempt, "err", why)
-	ctx, cancel := context.WithTimeout(context.Background(), reportTime)
+	ctx, cancel := w.reporting(ctx)
 	defer cancel()
 	leased, ok := exec.(runners.Leased)
 	if !ok {
@@ -320,8 +320,8 @@ func (w *Worker) abandon(c *claim, exec runners.Execution, why error) {
 
 // abandonStart ends what a start has left that this worker had no right to any more, if the run has gone on without it: as when the worker
 // stood still between its last look at that right and the request that made the execution.
-func (w *Worker) abandonStart(c *claim) {
-	ctx, cancel := context.WithTimeout(context.Background(), reportTime)
+func (w *Worker) abandonStart(ctx context.Context, c *claim) {
+	ctx, cancel := w.reporting(ctx)
 	defer cancel()
 	if !w.movedOn(ctx, c) {
 		return

@@ -11,6 +11,8 @@ import (
 	"github.com/weir-run/weir/consumers"
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
+	"github.com/weir-run/weir/streams"
+	"github.com/weir-run/weir/streams/streamstest"
 )
 
 // stopNow stops a worker as a server stops those that it runs inside, and waits until it has ended.
@@ -175,5 +177,45 @@ func TestLetGo_isAskedFor(t *testing.T) {
 	case <-e.stopped:
 	default:
 		t.Error("the task was not stopped")
+	}
+}
+
+// A server that is stopped while NATS is away ends all the same: what it cannot say is found by the next.
+func TestLetGo_endsThoughNATSIsAway(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(map[bool]string{false: "for a moment", true: "for longer than the lease"}[lost], func(t *testing.T) {
+			t.Parallel()
+			s := streamstest.Listen(t)
+			b := newBenchOn(t, s, 1, time.Second, nil)
+			p := streamstest.NewProxy(t, s.Addr().String(), 1)
+			conn, err := streams.Connect(t.Context(), streams.Config{Server: p.URL()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := b.newCloud(t, nil)
+			b.through = conn
+			w := b.start(t, consumers.Config{Name: "w1", Slots: 2, LetGo: true})
+			run := b.request(t, "")
+			e := c.next(t)
+			e.begin()
+			b.runs(t, run)
+			p.Block()
+			if lost {
+				<-time.After(2 * time.Second) // the worker has given the run up
+			}
+			began := time.Now()
+			w.drain()
+			w.stop()
+			b.ended(t, w)
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("the worker took %s to end", took)
+			}
+			b.start(t, consumers.Config{Name: "w2", Slots: 1, LetGo: true})
+			b.heldBy(t, run, "w2")
+			e.end(runners.Result{}, nil)
+			if events := b.events(t, run); events[len(events)-1].Attempt != 1 || len(c.started()) != 1 {
+				t.Errorf("got %v, %v started, want one attempt", states(events), c.started())
+			}
+		})
 	}
 }

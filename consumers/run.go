@@ -72,7 +72,7 @@ func (w *Worker) run(ctx context.Context, d delivery) error {
 	case letGo(ctx) && err != nil:
 		return w.letStartGo(ctx, c, err)
 	case errors.Is(err, runners.ErrLetGo) || errors.Is(err, errLeaseLost):
-		w.abandonStart(c)
+		w.abandonStart(ctx, c)
 		return err // whoever has the run next finds what there is
 	case err != nil:
 		return w.report(ctx, c, startFailure(err))
