@@ -230,6 +230,45 @@ func TestLogs_neverReached(t *testing.T) {
 	})
 }
 
+// The output of hundreds that were taken over is read stream by stream, since much may have been written. Those whose jobs end meanwhile do not
+// wait for all others.
+func TestLogs_anEndComesBeforeWhatIsOnlyBehind(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		r := b.worker("w")
+		all := b.startAll(r, 400)
+		time.Sleep(15 * time.Minute)
+		b.close(r)
+		next := b.worker("next")
+		found := make([]*execution, len(all))
+		var wg sync.WaitGroup
+		for i, e := range all {
+			wg.Go(func() { found[i] = b.find(next, runners.Sought{Name: e.name, ID: e.ID()}) })
+		}
+		wg.Wait()
+		time.Sleep(time.Second)
+		if got := b.Calls("ecs:DescribeTaskDefinition"); got > 3 {
+			t.Errorf("the definition was looked up %d times", got)
+		}
+		began := b.Calls("logs:GetLogEvents")
+		for _, e := range found[len(found)-20:] {
+			b.Exit(e.ID(), 3)
+		}
+		for _, e := range found[len(found)-20:] {
+			<-e.over
+		}
+		ended := time.Now()
+		for _, e := range found[len(found)-20:] {
+			b.wait(e)
+		}
+		if took := time.Since(ended); took > 12*time.Second {
+			t.Errorf("the ends were told after %s", took)
+		}
+		if read := b.Calls("logs:GetLogEvents"); began > 50 || read == len(all) {
+			t.Errorf("of %d streams %d were read at the beginning and %d at the end: nothing was to be waited for", len(all), began, read)
+		}
+	})
+}
+
 // ahead has AWS tell times of a clock that is so much ahead of the worker's.
 func ahead(c *clients, by time.Duration) {
 	shift := func(tasks []types.Task) {

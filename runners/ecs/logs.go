@@ -82,7 +82,8 @@ type logGroup struct {
 	mu      sync.Mutex
 	on      bool        // the goroutine is there; under mu
 	streams int         // how many are read; under mu
-	queue   streamQueue // those that are not being read now; under mu
+	queue   streamQueue // those that are read together and not being read now; under mu
+	alone   streamQueue // those that are read alone and not being read now; under mu
 	failing bool        // CloudWatch refuses, and somebody was told so; under mu
 }
 
@@ -143,12 +144,15 @@ func (r *reader) join(s *stream) {
 	if !s.behind {
 		s.due = s.due.Add(r.pace.first) // nothing is there before
 	}
-	heap.Push(&g.queue, s)
+	g.put(s)
 	g.start()
 }
 
 // resultTime is how long before its end a job may have written its result at most, where the rest of its output is not read.
 const resultTime = 10 * time.Minute
+
+// endFirst puts a stream whose job has ended before those that are only behind: its run waits for it. After a server was lost, thousands are.
+const endFirst = time.Hour
 
 // finish has a stream read to its end, now that the job's containers have ended, and its execution told then.
 func (r *reader) finish(s *stream, end time.Time) {
@@ -165,10 +169,19 @@ func (r *reader) finish(s *stream, end time.Time) {
 		if s.out == nil { // a result is the last that is written, and nothing was read before
 			s.resume(0, s.over.Add(-resultTime))
 		}
-		s.due = time.Now()
-		heap.Fix(&g.queue, s.index)
+		s.due = time.Now().Add(-endFirst)
+		heap.Fix(s.in, s.index)
 	}
 	g.start()
+}
+
+// put has a stream read when it is due. The caller has mu.
+func (g *logGroup) put(s *stream) {
+	s.in = &g.queue
+	if s.behind {
+		s.in = &g.alone
+	}
+	heap.Push(s.in, s)
 }
 
 // start starts the goroutine, or wakes it. The caller has mu.
@@ -236,31 +249,31 @@ func (g *logGroup) wait(next time.Time) (time.Duration, int) {
 		g.on = false
 		return 0, 0
 	}
-	if len(g.queue) == 0 { // all are being read, which wakes this when it is done
-		return time.Hour, g.streams
-	}
 	if g.reader.unflushed.Load() >= maxUnflushed {
 		return g.reader.pace.gap, g.streams
 	}
-	due := g.queue[0].due
-	if !g.queue[0].behind && next.After(due) {
-		due = next
+	wait := time.Hour // all are being read, which wakes this when it is done
+	if len(g.queue) > 0 {
+		wait = max(time.Until(g.queue[0].due), time.Until(next))
 	}
-	return time.Until(due), g.streams
+	if len(g.alone) > 0 {
+		wait = min(wait, time.Until(g.alone[0].due))
+	}
+	return wait, g.streams
 }
 
 // take gives the streams of the next read: one that is read alone, or those of a kind with the one that is due first.
 func (g *logGroup) take(now, next time.Time) (batch []*stream, alone bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) == 0 || g.queue[0].due.After(now) || g.reader.unflushed.Load() >= maxUnflushed {
+	if g.reader.unflushed.Load() >= maxUnflushed {
 		return nil, false
 	}
-	if g.queue[0].behind {
-		return []*stream{heap.Pop(&g.queue).(*stream)}, true
-	}
-	if next.After(now) {
-		return nil, false
+	if len(g.queue) == 0 || g.queue[0].due.After(now) || next.After(now) {
+		if len(g.alone) == 0 || g.alone[0].due.After(now) {
+			return nil, false
+		}
+		return []*stream{heap.Pop(&g.alone).(*stream)}, true
 	}
 	// A read begins at the earliest place of its streams. Those that write much must not be read from where a quiet one stands.
 	p := &g.reader.pace
@@ -269,14 +282,14 @@ func (g *logGroup) take(now, next time.Time) (batch []*stream, alone bool) {
 	var others []*stream
 	for soon := now.Add(p.longest / 2); len(g.queue) > 0 && len(batch) < filtered && len(others) < filtered && !g.queue[0].due.After(soon); {
 		s := heap.Pop(&g.queue).(*stream)
-		if s.behind || s.last >= active != kind {
+		if s.last >= active != kind {
 			others = append(others, s)
 			continue
 		}
 		batch = append(batch, s)
 	}
 	for _, s := range others {
-		heap.Push(&g.queue, s)
+		g.put(s)
 	}
 	return batch, false
 }
@@ -406,7 +419,7 @@ func (g *logGroup) readOne(ctx context.Context, s *stream) {
 		w.met = s.numbered
 	}
 	bounded, cancel := context.WithTimeout(ctx, g.patience())
-	out, err := ask(bounded, g.reader.runner.aws, readLogs, g.get, in)
+	out, err := ask(bounded, g.reader.runner.aws, readLog, g.get, in)
 	cancel()
 	if ctx.Err() != nil {
 		return
@@ -500,6 +513,8 @@ func (g *logGroup) plan(s *stream, began time.Time, news bool) {
 		s.quiet = began
 	}
 	switch {
+	case s.behind && !s.over.IsZero():
+		s.due = now.Add(-endFirst)
 	case s.behind:
 		s.due = now
 	case s.over.IsZero():
@@ -510,7 +525,7 @@ func (g *logGroup) plan(s *stream, began time.Time, news bool) {
 	default:
 		s.due = now.Add(p.first / 2)
 	}
-	heap.Push(&g.queue, s)
+	g.put(s)
 	g.start()
 	g.mu.Unlock()
 }
@@ -559,7 +574,7 @@ func (g *logGroup) failed(ctx context.Context, s *stream, err error, flushed cha
 		if !s.over.IsZero() {
 			s.due = time.Now().Add(min(s.wait, p.settle))
 		}
-		heap.Push(&g.queue, s)
+		g.put(s)
 		g.start()
 		g.mu.Unlock()
 	})

@@ -22,6 +22,7 @@ import (
 type registrar struct {
 	clients *clients
 	config  runners.Config
+	looking chan struct{} // held by the one who looks up a definition that is named: those behind find what it found
 
 	mu       sync.Mutex
 	families map[string]*family    // by name; under mu
@@ -53,7 +54,7 @@ const revisionTime = time.Minute
 const maxOlder = 20
 
 func newRegistrar(c *clients, config runners.Config) *registrar {
-	return &registrar{clients: c, config: config, families: map[string]*family{}, found: map[string]*described{}}
+	return &registrar{clients: c, config: config, looking: make(chan struct{}, 1), families: map[string]*family{}, found: map[string]*described{}}
 }
 
 // resolve returns the task definition of a run, which is registered if there is none that says the same.
@@ -241,11 +242,17 @@ func (r *registrar) existing(ctx context.Context, j *Job) (*definition, error) {
 
 // described returns what is registered under an ARN, family:revision or family. A revision does not change.
 func (r *registrar) described(ctx context.Context, j *Job, id string) (*definition, error) {
-	r.mu.Lock()
-	known := r.found[id]
-	r.mu.Unlock()
-	if known != nil && time.Now().Before(known.until) {
-		return known.definition, nil
+	if d := r.remembered(id); d != nil {
+		return d, nil
+	}
+	select {
+	case r.looking <- struct{}{}: // all tasks of a lost server have the same few definitions, and ask at once
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-r.looking }()
+	if d := r.remembered(id); d != nil {
+		return d, nil
 	}
 	out, err := r.describe(ctx, id)
 	if err != nil {
@@ -263,6 +270,16 @@ func (r *registrar) described(ctx context.Context, j *Job, id string) (*definiti
 	}
 	r.found[id] = &described{definition: d, until: until}
 	return d, nil
+}
+
+// remembered is what was looked up by id and is still true; nil: it has to be looked up.
+func (r *registrar) remembered(id string) *definition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.found[id]; known != nil && time.Now().Before(known.until) {
+		return known.definition
+	}
+	return nil
 }
 
 // forget makes the next run look again: ECS said that the definition is not active.

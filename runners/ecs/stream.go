@@ -25,7 +25,8 @@ type stream struct {
 
 	due   time.Time     // of the next read
 	wait  time.Duration // between the reads before it
-	index int           // in the group's queue; -1: not there
+	in    *streamQueue  // of the group's, where it is if it is not being read
+	index int           // in that queue; -1: not there
 
 	behind   bool      // there is more than a read of many has room for: it is read alone
 	token    *string   // where that goes on

@@ -21,7 +21,8 @@ const (
 	readTasks                       // DescribeTasks, ListTasks
 	registerDefinition              // RegisterTaskDefinition, DeregisterTaskDefinition
 	readDefinitions                 // DescribeTaskDefinition, ListTaskDefinitions
-	readLogs                        // FilterLogEvents, GetLogEvents
+	readLogs                        // FilterLogEvents
+	readLog                         // GetLogEvents
 	readNetwork                     // DescribeVpcs, DescribeSubnets
 	readIdentity                    // GetCallerIdentity
 	queue                           // SQS, which has no rate that matters here
@@ -31,7 +32,7 @@ const (
 // rates are calls a second and the burst, for one account and region, unless it was given more. RunTask on Fargate: 20 and 20 (page "AWS
 // Fargate throttling quotas"; launches may burst to 100, calls may not). Reads of ECS refill with 20 (page "Request throttling for the
 // Amazon ECS API"), a registration is a modification of a definition, which is the scarcest. FilterLogEvents: 5 (AWS re:Post, "How do I
-// determine throttling in my CloudWatch logs?"). The others are cautious: whoever is told to slow down does, and nothing fails for it.
+// determine throttling in my CloudWatch logs?"), and GetLogEvents is counted by itself. The others are cautious: whoever is told to slow down does, and nothing fails for it.
 var rates = [classes]struct {
 	limit rate.Limit
 	burst int
@@ -42,6 +43,7 @@ var rates = [classes]struct {
 	registerDefinition: {1, 10},
 	readDefinitions:    {20, 50},
 	readLogs:           {5, 5},
+	readLog:            {10, 10},
 	readNetwork:        {5, 10},
 	readIdentity:       {5, 5},
 	queue:              {rate.Inf, 1},
