@@ -182,8 +182,8 @@ func (h *engine) failed(t *task, i int, format string, args ...any) string {
 
 // create is what the engine is asked for one of the task's containers.
 func (h *engine) create(t *task, i int) (mobyclient.ContainerCreateOptions, error) {
-	d, size := t.definition.containers[i], t.size()
-	memory, cpu := units(size.Memory), units(size.CPU)
+	d := t.definition.containers[i]
+	memory, cpu := units(t.memory), units(t.cpu)
 	if d.Memory != nil {
 		memory = *d.Memory
 	}
@@ -201,7 +201,7 @@ func (h *engine) create(t *task, i int) (mobyclient.ContainerCreateOptions, erro
 		env = append(env, v.Name+"="+v.Value)
 	}
 	command := d.Command
-	for _, o := range size.ContainerOverrides {
+	for _, o := range t.overridden().ContainerOverrides {
 		if o.Name != d.Name {
 			continue
 		}

@@ -186,7 +186,7 @@ func (c *call) mayPass(roles ...string) error {
 
 // mayPassOverrides is mayPass for what a task has: RunTask passes its roles too.
 func (c *call) mayPassOverrides(t *task) error {
-	o := t.size()
+	o := t.overridden()
 	roles := []string{t.definition.settings.ExecutionRoleARN, t.definition.settings.TaskRoleARN}
 	if o.ExecutionRoleARN != "" {
 		roles[0] = o.ExecutionRoleARN

@@ -1,6 +1,7 @@
 package ecstest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"regexp"
@@ -89,6 +90,8 @@ func runTask(c *call, in *runTaskInput) (any, error) {
 	if len(t.overrides) == 0 {
 		t.overrides = json.RawMessage(`{"containerOverrides":[],"inferenceAcceleratorOverrides":[]}`)
 	}
+	o := t.overridden()
+	t.cpu, t.memory = cmp.Or(o.CPU, d.settings.CPU), cmp.Or(o.Memory, d.settings.Memory)
 	if err := c.place(t, in); err != nil {
 		return nil, err
 	}
@@ -220,16 +223,9 @@ func checkOverrides(in *runTaskInput, d *definition) error {
 	return nil
 }
 
-// size is the task's cpu and memory.
-func (t *task) size() overrides {
-	var o overrides
+// overridden is what the task has other than its definition says.
+func (t *task) overridden() (o overrides) {
 	_ = json.Unmarshal(t.overrides, &o) // it was checked
-	if o.CPU == "" {
-		o.CPU = t.definition.settings.CPU
-	}
-	if o.Memory == "" {
-		o.Memory = t.definition.settings.Memory
-	}
 	return o
 }
 

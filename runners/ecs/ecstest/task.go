@@ -53,6 +53,8 @@ type task struct {
 	group      string
 	startedBy  string
 	overrides  json.RawMessage
+	cpu        string // what the overrides say, or the definition
+	memory     string
 	tags       json.RawMessage
 	containers []containerState
 	stopCode   string
@@ -158,11 +160,10 @@ type containerView struct {
 
 // view is the task as AWS shows it; tags only when they are asked for.
 func (t *task) view(tags bool) taskView {
-	size := t.size()
 	v := taskView{
 		TaskARN: t.arn(), ClusterARN: t.cluster.arn, TaskDefinitionARN: t.definition.arn, LastStatus: t.status.String(), DesiredStatus: "RUNNING",
-		LaunchType: t.launchType, CapacityProvider: t.provider, PlatformVersion: t.platform, AvailabilityZone: Region + "a", CPU: size.CPU,
-		Memory: size.Memory, Group: t.group, StartedBy: t.startedBy, Overrides: t.overrides, HealthStatus: "UNKNOWN", Version: t.version,
+		LaunchType: t.launchType, CapacityProvider: t.provider, PlatformVersion: t.platform, AvailabilityZone: Region + "a", CPU: t.cpu,
+		Memory: t.memory, Group: t.group, StartedBy: t.startedBy, Overrides: t.overrides, HealthStatus: "UNKNOWN", Version: t.version,
 		CreatedAt: t.created, PullStartedAt: t.pullStarted, PullStoppedAt: t.pullStopped, StartedAt: t.started, StoppingAt: t.stoppingAt,
 		ExecutionStoppedAt: t.executionStopped, StoppedAt: t.stoppedAt, StopCode: t.stopCode, StoppedReason: t.reason,
 	}
