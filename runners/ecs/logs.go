@@ -569,6 +569,7 @@ func (g *logGroup) failed(ctx context.Context, s *stream, err error, flushed cha
 			g.leave(s)
 			return
 		}
+		s.behind = s.behind || isLogMissing(err) // a read of many fails for one that is not there
 		s.wait = min(max(2*s.wait, p.first), p.longest)
 		s.due = time.Now().Add(s.wait)
 		if !s.over.IsZero() {

@@ -385,3 +385,32 @@ func TestLogs_withAResult(t *testing.T) {
 		}
 	})
 }
+
+// A stream with much to read has its turn although those of many are overdue, which their number makes them be.
+func TestLogs_muchIsNotHeldUpByMany(t *testing.T) {
+	now := time.Now()
+	g := &logGroup{reader: &reader{pace: readPace}, wake: make(chan struct{}, 1), on: true, streams: 500}
+	put := func(s *stream, due time.Time) *stream {
+		s.due = due
+		g.put(s)
+		return s
+	}
+	for range 499 {
+		put(&stream{last: now.UnixMilli()}, now.Add(-time.Minute))
+	}
+	much := put(&stream{behind: true}, now)
+	next := now.Add(time.Second) // the time of the next read of many
+	if wait, _ := g.wait(next); wait > 0 {
+		t.Errorf("the next read is in %s, want it now", wait)
+	}
+	if batch, alone := g.take(now, next); !alone || len(batch) != 1 || batch[0] != much {
+		t.Errorf("got %d streams (alone: %t), want the one with much to read", len(batch), alone)
+	}
+	if batch, _ := g.take(now, next); len(batch) > 0 {
+		t.Errorf("got %d streams before it is time", len(batch))
+	}
+	put(much, now)
+	if batch, alone := g.take(next, next); alone || len(batch) != filtered {
+		t.Errorf("got %d streams (alone: %t), want a hundred of many when it is time", len(batch), alone)
+	}
+}
