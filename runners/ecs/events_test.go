@@ -210,6 +210,8 @@ func TestEvents_ofAnothersTasks(t *testing.T) {
 		for _, e := range all {
 			b.wait(e)
 		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		if got := b.Calls("ecs:DescribeTasks") - calls; got > 0 || h.told == 0 {
 			t.Errorf("got %d DescribeTasks calls, %d events told to others", got, h.told)
 		}
