@@ -61,7 +61,7 @@ func TestEvents_tellInsteadOfLooks(t *testing.T) {
 
 // Every task is looked at in time although events tell: ECS forgets what has stopped an hour later.
 func TestEvents_lost(t *testing.T) {
-	bubble(t, lives(3*time.Hour, 6), func(t *testing.T, b *bench) {
+	bubble(t, lives(80*time.Minute, 6), func(t *testing.T, b *bench) {
 		r := b.listener("w", b.events(nil), nil)
 		e := b.start(r, b.spec("r.1", nil, nil))
 		<-e.Begun()
@@ -75,7 +75,7 @@ func TestEvents_lost(t *testing.T) {
 		}
 		next := b.start(r, b.spec("next.1", nil, nil)) // it is looked at as without a queue
 		b.wait(next)
-		ended := next.Started().Add(3 * time.Hour)
+		ended := next.Started().Add(80 * time.Minute)
 		if late := time.Since(ended); late > time.Minute {
 			t.Errorf("the end was seen %s later, want it seen by a look in turn", late)
 		}

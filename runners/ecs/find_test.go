@@ -258,9 +258,11 @@ func TestList_onlyThePoolsOwn(t *testing.T) {
 	}, func(t *testing.T, b *bench) {
 		b.AddCluster("jobs")
 		r := b.worker("w")
+		var wg sync.WaitGroup
 		for i := range 120 { // more than a page
-			b.start(r, b.spec(fmt.Sprintf("r%d.1", i), nil, map[string]any{"cluster": "jobs"}))
+			wg.Go(func() { b.start(r, b.spec(fmt.Sprintf("r%d.1", i), nil, map[string]any{"cluster": "jobs"})) })
 		}
+		wg.Wait()
 		b.wait(b.start(r, b.spec("ended.1", nil, map[string]any{"cluster": "jobs"})))
 		b.start(r, b.spec("here.1", nil, nil))
 		other := b.worker("other")
@@ -351,13 +353,13 @@ func TestFind_manyAtOnce(t *testing.T) {
 // A busy hour leaves more stopped tasks than can be listed soon. Who is looked for by his name is found among them all the same.
 func TestFind_manyAtOnceAmongManyMore(t *testing.T) {
 	bubble(t, func(task ecstest.Task) ecstest.Plan {
-		if strings.HasPrefix(task.Tags[tagRun], "r1") {
+		if strings.HasSuffix(task.Tags[tagRun], "0") {
 			return ecstest.Plan{Runs: ecstest.Forever}
 		}
 		return ecstest.Plan{Runs: time.Second, Exit: 3}
 	}, func(t *testing.T, b *bench) {
 		r := b.worker("w")
-		all := b.startAll(r, 230) // of which 119 are stopped soon
+		all := b.startAll(r, 125) // of which 112 are stopped soon
 		time.Sleep(time.Minute)
 		b.close(r)
 		next := b.worker("next")
