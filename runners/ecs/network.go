@@ -86,6 +86,7 @@ func (j *Job) awsvpc() bool {
 // networks finds the subnets of VPCs, and remembers them for a while.
 type networks struct {
 	clients *clients
+	turn    chan struct{} // held by the one who looks: those behind find what it found
 
 	mu    sync.Mutex
 	known map[string]subnets // by VPC ID, or "" for the default VPC; under mu
@@ -102,7 +103,9 @@ const subnetsTime = 10 * time.Minute
 // maxSubnets is how many ECS takes.
 const maxSubnets = 16
 
-func newNetworks(c *clients) *networks { return &networks{clients: c, known: map[string]subnets{}} }
+func newNetworks(c *clients) *networks {
+	return &networks{clients: c, turn: make(chan struct{}, 1), known: map[string]subnets{}}
+}
 
 // of is the network of a task; nil where its definition's tasks have none of their own.
 func (n *networks) of(ctx context.Context, j *Job, d *definition) (*types.NetworkConfiguration, error) {
@@ -127,13 +130,27 @@ func (n *networks) of(ctx context.Context, j *Job, d *definition) (*types.Networ
 	}}, nil
 }
 
-// subnets are those that the job's tasks may be in.
-func (n *networks) subnets(ctx context.Context, j *Job) ([]string, error) {
+// remembered are the subnets of a VPC that was looked at lately.
+func (n *networks) remembered(vpc string) ([]string, bool) {
 	n.mu.Lock()
-	s, ok := n.known[j.VPC]
-	n.mu.Unlock()
-	if ok && time.Since(s.found) < subnetsTime {
-		return s.ids, nil
+	defer n.mu.Unlock()
+	s, ok := n.known[vpc]
+	return s.ids, ok && time.Since(s.found) < subnetsTime
+}
+
+// subnets are those that the job's tasks may be in. Where thousands of starts want to know, one asks.
+func (n *networks) subnets(ctx context.Context, j *Job) ([]string, error) {
+	if ids, ok := n.remembered(j.VPC); ok {
+		return ids, nil
+	}
+	select {
+	case n.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-n.turn }()
+	if ids, ok := n.remembered(j.VPC); ok {
+		return ids, nil
 	}
 	vpc, what := j.VPC, "VPC "+clip(j.VPC)
 	if vpc == "" {

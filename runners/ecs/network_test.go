@@ -3,6 +3,7 @@ package ecs
 import (
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,6 +45,25 @@ func TestNetworks_findSubnets(t *testing.T) {
 	calls := e.Calls("ec2:DescribeSubnets")
 	if _, err := n.of(t.Context(), jobOf(t, `{"image": "i"}`), &definition{awsvpc: true}); err != nil || e.Calls("ec2:DescribeSubnets") != calls {
 		t.Errorf("%v: the subnets were looked up again", err)
+	}
+}
+
+// AWS answers few such calls in a second, and runs come in bursts.
+func TestNetworks_lookOnceForManyStarts(t *testing.T) {
+	e := ecstest.Open(t, ecstest.Paper(nil))
+	n := newNetworks(connected(t, e))
+	j := jobOf(t, `{"image": "i"}`)
+	var starts sync.WaitGroup
+	for range 100 {
+		starts.Go(func() {
+			if _, err := n.of(t.Context(), j, &definition{awsvpc: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	starts.Wait()
+	if vpcs, subnets := e.Calls("ec2:DescribeVpcs"), e.Calls("ec2:DescribeSubnets"); vpcs != 1 || subnets != 1 {
+		t.Errorf("got %d looks for the VPC and %d for its subnets, want one of each", vpcs, subnets)
 	}
 }
 
