@@ -214,6 +214,28 @@ func TestFind_anotherAccountsAmongMany(t *testing.T) {
 	})
 }
 
+// ECS does not know a task for half a minute that runs all the time: its job is not ended for that.
+func TestWatch_unknownForAMoment(t *testing.T) {
+	bubble(t, lives(time.Hour, 4), func(t *testing.T, b *bench) {
+		c := b.clients()
+		var unknown atomic.Bool
+		change(&c.ecs.DescribeTasks, func(in ecs.DescribeTasksInput) ecs.DescribeTasksInput { return in }, func(out *ecs.DescribeTasksOutput) {
+			if unknown.Load() {
+				out.Tasks = nil
+			}
+		})
+		e := b.start(b.workerWith("w", runners.Config{}, c, ""), b.spec("r.1", nil, nil))
+		<-e.Begun()
+		time.Sleep(20 * time.Minute)
+		unknown.Store(true)
+		time.Sleep(30 * time.Second)
+		unknown.Store(false)
+		if res := b.wait(e); res.ExitCode != 4 {
+			t.Errorf("got %+v, want exit code 4: the task was %s", res, b.one().StoppedReason)
+		}
+	})
+}
+
 // CloudWatch cannot be reached, as from a network that has an endpoint for ECS alone.
 func TestLogs_neverReached(t *testing.T) {
 	bubble(t, lives(time.Minute, 5), func(t *testing.T, b *bench) {

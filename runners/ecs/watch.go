@@ -25,7 +25,7 @@ type pace struct {
 
 // watchPace gives the end of a job within a twentieth of the time that it took, and within 10 s.
 var watchPace = pace{
-	first: time.Second, longest: 10 * time.Second, gap: time.Second, missing: 10 * time.Second, unseen: 5 * time.Minute, events: 50 * time.Minute,
+	first: time.Second, longest: 10 * time.Second, gap: time.Second, missing: time.Minute, unseen: 5 * time.Minute, events: 50 * time.Minute,
 }
 
 // interval is the time until the next look at a task whose phase began so long ago. most is the job's own word, or 0.
