@@ -22,7 +22,7 @@ func (c *clients) failed(action string, j *Job, err error) error {
 		return fmt.Errorf("%s: %s%w", action, fmt.Sprintf(format, args...), silent{err})
 	}
 	environment := func(format string, args ...any) error {
-		return runners.Because(schemas.ReasonStartFailed, say(format, args...))
+		return runners.Because(schemas.ReasonStartFailed, &unreadyError{say(format, args...)})
 	}
 	final := func(format string, args ...any) error {
 		return runners.Permanent(schemas.ReasonStartFailed, say(format, args...))
@@ -86,6 +86,12 @@ var hints = []struct {
 	{regexp.MustCompile(`(?i)task ?definition`), "the task definition is not there, or was deregistered: name another in task_definition_arn", false},
 	{regexp.MustCompile(`(?i)cpu|memory`), "ECS does not have that cpu and memory", false},
 }
+
+// unreadyError says that AWS does not know the worker for who it is (any more). No run is to blame for that: they wait for whoever mends it.
+type unreadyError struct{ err error }
+
+func (e *unreadyError) Error() string { return e.err.Error() }
+func (e *unreadyError) Unwrap() error { return e.err }
 
 // silent keeps an error's identity where its words are said otherwise.
 type silent struct{ err error }

@@ -58,36 +58,47 @@ func (r *runner) Start(ctx context.Context, spec runners.Spec) (runners.Executio
 	return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 }
 
-// place starts the task where there is room for it, trying one kind of capacity after the other, again and again.
+// place starts the task where there is room for it, trying one kind of capacity after the other, again and again. It waits for credentials
+// as well: a worker whose login has run out must not fail all that waits in its pool.
 func (r *runner) place(ctx context.Context, spec *runners.Spec, job *Job) (*execution, error) {
 	places := job.placements()
 	bound := firstRoomWait
 	told := ""
-	for try := 1; ; try++ {
-		if try > 1 { // whoever has the same run in hand may have found room meanwhile, with a number of his own
-			if e, err := r.lookUp(ctx, spec, job); e != nil || err != nil {
-				return e, err
-			}
-		}
-		e, err := r.tryStart(ctx, spec, job, places[(try-1)%len(places)], try)
-		if err == nil || runners.ReasonOf(err, "") != schemas.ReasonCapacity || ctx.Err() != nil {
+	for try := 1; ; {
+		e, err := r.placeOnce(ctx, spec, job, places[(try-1)%len(places)], try)
+		if err == nil || ctx.Err() != nil {
 			return e, err
 		}
-		if _, final := runners.IsPermanent(err); final {
+		_, final := runners.IsPermanent(err)
+		_, unready := errors.AsType[*unreadyError](err)
+		if final || runners.ReasonOf(err, "") != schemas.ReasonCapacity && !unready {
 			return nil, err
 		}
 		if said := err.Error(); said != told {
 			told = said
-			tell(spec, runners.Progress{Reason: schemas.ReasonCapacity, Message: said + "; it is tried again"})
+			tell(spec, runners.Progress{Reason: runners.ReasonOf(err, ""), Message: said + "; it is tried again"})
 		}
-		if try%len(places) > 0 {
-			continue // the next kind may have room
+		if !unready { // only a try that ECS has answered is over
+			if try++; (try-1)%len(places) > 0 {
+				continue // the next kind may have room
+			}
 		}
 		if stop := sleep(ctx, rand.N(bound)); stop != nil { //nolint:gosec // it only spreads tries
 			return nil, fmt.Errorf("%w, after: %w", stop, unmarked{err})
 		}
 		bound = min(2*bound, lastRoomWait)
 	}
+}
+
+// placeOnce is one try. Before one that is not the first it looks whether the task runs: whoever has the same run in hand may have found room
+// meanwhile, with a number of his own.
+func (r *runner) placeOnce(ctx context.Context, spec *runners.Spec, job *Job, at placement, try int) (*execution, error) {
+	if try > 1 {
+		if e, err := r.lookUp(ctx, spec, job); e != nil || err != nil {
+			return e, err
+		}
+	}
+	return r.tryStart(ctx, spec, job, at, try)
 }
 
 // unmarked is an error's words, without its reason: the start ended for another one.
@@ -312,6 +323,10 @@ func (r *runner) await(ctx context.Context, e *execution) (*execution, error) {
 	return e, nil
 }
 
+// undoTime is how long a start that is called off waits for its task to stop: as long as containers may take on Fargate, twice. What ECS has
+// not stopped by then is left to whoever has the run next: a worker has to be able to end.
+const undoTime = 5 * time.Minute
+
 // undo ends what a start has begun, unless the worker only goes and leaves it to the next one. A job that runs by now is no start any more.
 func (r *runner) undo(ctx context.Context, e *execution) (*execution, error) {
 	why := context.Cause(ctx)
@@ -327,10 +342,16 @@ func (r *runner) undo(ctx context.Context, e *execution) (*execution, error) {
 		words = e.tooLate(e.known().Status)
 		why = fmt.Errorf("%w: it was %s; task %s", why, e.known().Status, e.arn)
 	}
-	if err := e.stop(context.WithoutCancel(ctx), words); err != nil && !errors.Is(err, runners.ErrGone) {
+	whole, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), undoTime, fmt.Errorf("%w: ECS did not stop task %s within %s", runners.ErrLetGo, e.arn, undoTime))
+	defer cancel()
+	err := e.stop(whole, words)
+	r.release(e)
+	switch {
+	case whole.Err() != nil:
+		return nil, context.Cause(whole)
+	case err != nil && !errors.Is(err, runners.ErrGone):
 		return nil, err
 	}
-	r.release(e)
 	return nil, why
 }
 
