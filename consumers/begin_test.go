@@ -21,6 +21,7 @@ import (
 
 // NATS goes away at each of the requests that a worker makes until it is ready: it waits, and starts when NATS is back.
 func TestWorker_waitsForANATSThatGoesAwayAsItStarts(t *testing.T) {
+	t.Parallel()
 	s := streamstest.Listen(t)
 	b := newBenchOn(t, s, 1, time.Second, nil)
 	const most = 20
@@ -93,6 +94,7 @@ func (b *bench) startsThough(t *testing.T, s *server.Server, n int) bool {
 
 // A server may be setting NATS up when a worker comes: that is waited for, and not for ever.
 func TestWorker_waitsForANATSThatIsBeingSetUp(t *testing.T) {
+	t.Parallel()
 	for _, comes := range []bool{true, false} {
 		t.Run(map[bool]string{true: "which comes to an end", false: "which does not"}[comes], func(t *testing.T) {
 			t.Parallel()

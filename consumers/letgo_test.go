@@ -32,6 +32,7 @@ const soon = 5 * time.Second
 
 // A worker that lets its runs go stops nothing and records nothing, and another holds them at once.
 func TestLetGo_leavesWhatItHoldsToTheNext(t *testing.T) {
+	t.Parallel()
 	for _, runs := range []bool{true, false} {
 		t.Run(map[bool]string{true: "running", false: "on its way"}[runs], func(t *testing.T) {
 			t.Parallel()
@@ -83,6 +84,7 @@ func TestLetGo_leavesWhatItHoldsToTheNext(t *testing.T) {
 
 // A start that is let go leaves what it has begun to the next worker. One that has begun nothing yet is no crash.
 func TestLetGo_duringTheStart(t *testing.T) {
+	t.Parallel()
 	for _, begun := range []bool{true, false} {
 		t.Run(map[bool]string{true: "a task is begun", false: "nothing is begun"}[begun], func(t *testing.T) {
 			t.Parallel()
@@ -145,6 +147,7 @@ func TestLetGo_duringTheStart(t *testing.T) {
 
 // What ends with its lease cannot be left to another worker: it is stopped, and given back.
 func TestLetGo_isNothingForWhatEndsWithItsWorker(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	w := b.start(t, consumers.Config{Name: "w1", Slots: 1, LetGo: true})
 	run := b.request(t, "")
@@ -163,6 +166,7 @@ func TestLetGo_isNothingForWhatEndsWithItsWorker(t *testing.T) {
 
 // Without it the second signal stops what runs, also where it could go on.
 func TestLetGo_isAskedFor(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	c := b.newCloud(t, nil)
 	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
@@ -182,6 +186,7 @@ func TestLetGo_isAskedFor(t *testing.T) {
 
 // A server that is stopped while NATS is away ends all the same: what it cannot say is found by the next.
 func TestLetGo_endsThoughNATSIsAway(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []bool{false, true} {
 		t.Run(map[bool]string{false: "for a moment", true: "for longer than the lease"}[lost], func(t *testing.T) {
 			t.Parallel()

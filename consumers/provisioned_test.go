@@ -47,6 +47,7 @@ func (b *bench) eventIDs(t *testing.T) (ids []string) {
 }
 
 func TestProvisioned_tellsWhatItWaitsForUntilItRuns(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	c := b.newCloud(t, told)
 	b.worker(t, "w1", 1)
@@ -85,6 +86,7 @@ func TestProvisioned_tellsWhatItWaitsForUntilItRuns(t *testing.T) {
 
 // A job may begin, and be over, at any moment at which nobody looks: its run has been running all the same.
 func TestProvisioned_whatRanHasBeenRunning(t *testing.T) {
+	t.Parallel()
 	want := []string{"pending 1", "running 1", "failed 1 exit_code"}
 	for when, script := range map[string]func(e *task){
 		"before it is looked at": func(e *task) { e.begin() },
@@ -115,6 +117,7 @@ func TestProvisioned_whatRanHasBeenRunning(t *testing.T) {
 }
 
 func TestProvisioned_whatNeverRanSaysWhy(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		err               error
 		want              string
@@ -152,6 +155,7 @@ func TestProvisioned_whatNeverRanSaysWhy(t *testing.T) {
 
 // Capacity that is taken back again and again ends no run, and uses up none of its retries.
 func TestProvisioned_lostCapacityCountsForNothing(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	c := b.newCloud(t, nil)
 	b.worker(t, "w1", 1)
@@ -176,6 +180,7 @@ func TestProvisioned_lostCapacityCountsForNothing(t *testing.T) {
 
 // Nobody knows how it ended: that is no success.
 func TestProvisioned_anUnknownExitCodeIsNotZero(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	c := b.newCloud(t, nil)
 	b.worker(t, "w1", 1)
@@ -192,6 +197,7 @@ func TestProvisioned_anUnknownExitCodeIsNotZero(t *testing.T) {
 }
 
 func TestProvisioned_isCancelledOnItsWay(t *testing.T) {
+	t.Parallel()
 	for _, during := range []string{"the start", "the wait"} {
 		t.Run("during "+during, func(t *testing.T) {
 			t.Parallel()
@@ -229,6 +235,7 @@ func TestProvisioned_isCancelledOnItsWay(t *testing.T) {
 
 // The worker is lost while the task is on its way. The next one finds it by all that was recorded, and holds it where it stands.
 func TestProvisioned_isTakenOverOnItsWay(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Second, nil)
 	c := b.newCloud(t, told)
 	_, kill := b.worker(t, "w1", 1)
@@ -257,6 +264,7 @@ func TestProvisioned_isTakenOverOnItsWay(t *testing.T) {
 
 // Where a run is does not follow from what its deployment says by now.
 func TestProvisioned_takenOverStaysWhereItIs(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Second, nil)
 	c := b.newCloud(t, nil)
 	w := b.start(t, consumers.Config{Name: "w1", Slots: 1})
@@ -284,6 +292,7 @@ func (movedCloud) Place(json.RawMessage) string { return "region/tomorrow" }
 
 // The timeout is the job's: what it waits for is not its fault.
 func TestProvisioned_timeoutCountsFromRunning(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	c := b.newCloud(t, nil)
 	b.worker(t, "w1", 1)
@@ -347,6 +356,7 @@ func listening(saw chan<- heard, cut <-chan time.Time, tells bool, goOn <-chan s
 
 // A worker is cut off from NATS while a task is on its way: the start is let go, and the next worker goes on with the task.
 func TestProvisioned_startIsLetGoWithItsLease(t *testing.T) {
+	t.Parallel()
 	const ackWait = 2 * time.Second
 	b := newBench(t, ackWait, nil)
 	saw, cut, goOn := make(chan heard, 1), make(chan time.Time, 1), make(chan struct{})
@@ -374,6 +384,7 @@ func TestProvisioned_startIsLetGoWithItsLease(t *testing.T) {
 // A worker that was cut off from NATS before it had begun anything hears that its right is over, and begins nothing. What it thinks of its
 // start does not count: another may have the run.
 func TestProvisioned_startHearsThatItsLeaseIsOver(t *testing.T) {
+	t.Parallel()
 	const ackWait = 2 * time.Second
 	s := streamstest.Listen(t)
 	b := newBenchOn(t, s, 1, ackWait, nil)
@@ -410,6 +421,7 @@ func TestProvisioned_startHearsThatItsLeaseIsOver(t *testing.T) {
 
 // What was told is stored, and NATS's answer is late: the run is not taken for another's.
 func TestProvisioned_progressWhoseAnswerIsLateIsNotSomebodyElses(t *testing.T) {
+	t.Parallel()
 	s := streamstest.Listen(t)
 	b := newBenchOn(t, s, 1, 3*time.Second, nil)
 	p := streamstest.NewProxy(t, s.Addr().String(), 1)
@@ -438,6 +450,7 @@ func TestProvisioned_progressWhoseAnswerIsLateIsNotSomebodyElses(t *testing.T) {
 
 // A worker that is told twice to stop while it starts something gives the run back, and that is nobody's fault.
 func TestProvisioned_stoppedDuringTheStartIsGivenBack(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, time.Minute, nil)
 	first := true
 	c := b.newCloud(t, func(ctx context.Context, _ runners.Spec, e *task) error {
