@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -259,6 +260,42 @@ func TestProvisioned_isTakenOverOnItsWay(t *testing.T) {
 	}
 	if got := c.started(); len(got) != 1 {
 		t.Errorf("got %v started, want one", got)
+	}
+}
+
+// A worker that is lost while it waits for room had begun nothing: that is no crash, however often it happens.
+func TestProvisioned_lostWhileItWaitsForRoomIsNoCrash(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, time.Second, nil)
+	c := b.newCloud(t, func(ctx context.Context, s runners.Spec, _ *task) error {
+		s.Tell(runners.Progress{Reason: schemas.ReasonCapacity, Message: "no room"})
+		if s.Worker == "w4" {
+			return nil
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	var run string
+	for n := range 4 {
+		w := b.start(t, consumers.Config{Name: fmt.Sprintf("w%d", n+1), Slots: 1})
+		if n == 0 {
+			run = b.request(t, "")
+		}
+		e := c.next(t)
+		b.until(t, run, "waiting for room", func(ev schemas.RunEvent) bool {
+			return ev.Attempt == n+1 && ev.Reason == schemas.ReasonCapacity
+		})
+		if n < 3 {
+			c.lose(e.spec.Name)
+			w.kill()
+			continue
+		}
+		e.begin()
+		e.end(runners.Result{}, nil)
+	}
+	events := b.events(t, run)
+	if last := events[len(events)-1]; last.State != schemas.Completed || last.Attempt != 4 || last.Crashes != 0 || last.Excused != 3 {
+		t.Errorf("got %v with %d crashes and %d excused attempts, want completed in attempt 4, with 0 and 3", states(events), last.Crashes, last.Excused)
 	}
 }
 

@@ -162,6 +162,8 @@ func (w *Worker) lost(ctx context.Context, d delivery, h *history) (*history, er
 	switch {
 	case h.event.State == schemas.Pending && h.event.Reason == schemas.ReasonWorkerStopped:
 		o = workerStopped(h.event.Message)
+	case h.event.State == schemas.Pending && h.event.Reason == schemas.ReasonCapacity: // it had begun nothing yet
+		o.crash = false
 	case h.event.State == schemas.Cancelling:
 		o = outcome{state: schemas.Cancelled, reason: schemas.ReasonCancelRequest, message: h.event.Message + "; its worker is gone, and " + gone}
 	}

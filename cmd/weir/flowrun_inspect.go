@@ -75,6 +75,9 @@ func (e *env) showRun(d runDetails, now time.Time, wide bool) error {
 	if d.Crashes > 0 {
 		f.add("Crashes", strconv.Itoa(d.Crashes)+" of the attempts were lost to the infrastructure")
 	}
+	if d.Excused > 0 {
+		f.add("Excused", strconv.Itoa(d.Excused)+" of the attempts ended without being anybody's fault")
+	}
 	if when := due(d.RunEvent, now); when != "" {
 		f.add("Next attempt", when+" ("+stamp(*d.RetryAt)+")")
 	}
