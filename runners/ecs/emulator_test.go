@@ -287,9 +287,9 @@ func TestMiniStack_exitCodesAndOutput(t *testing.T) {
 		if err != nil || res.ExitCode != code || res.NoCode || res.Reason != "" {
 			t.Errorf("exit %d: got %+v, %v", code, res, err)
 		}
-		want := make([]string, 1000)
-		for i := range want {
-			want[i] = fmt.Sprint(i + 1)
+		var want []string
+		for i := range 1000 {
+			want = append(want, fmt.Sprint(i+1))
 		}
 		if diff := cmp.Diff(append(want, `a b {"n":1}`), out.Lines("")); diff != "" {
 			t.Errorf("exit %d: output (-want +got):\n%s", code, diff)
