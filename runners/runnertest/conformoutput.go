@@ -71,7 +71,7 @@ func rawBytes(t *testing.T, b *bench) {
 	_, out := b.run(t, `printf '\377\376 caf\351\r\n\n\001\n'`)
 	want := []string{"\xff\xfe caf\xe9\r", "", "\x01"}
 	if b.Text {
-		want = []string{"\uFFFD caf\uFFFD\r", "\x01"}
+		want = []string{"\uFFFD\uFFFD caf\uFFFD\r", "\x01"}
 	}
 	if diff := cmp.Diff(want, out.Lines(b.stdout())); diff != "" {
 		t.Errorf("bytes (-want +got):\n%s", diff)

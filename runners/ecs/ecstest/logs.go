@@ -72,7 +72,7 @@ func (e *Endpoint) openLogs(t *task) string {
 	return ""
 }
 
-// log stores a line as the awslogs driver sends it: nothing of an empty one, pieces of a long one, and only text.
+// log stores a line as the awslogs driver sends it: nothing of an empty one, and pieces of a long one. What is no text becomes some in JSON.
 func (e *Endpoint) log(t *task, i int, at stamp, line string) {
 	s := e.stream(t, i)
 	if s == nil {
@@ -82,12 +82,12 @@ func (e *Endpoint) log(t *task, i int, at stamp, line string) {
 		piece := line
 		if len(piece) > longestEvent {
 			piece = piece[:longestEvent]
-			for !utf8.RuneStart(line[len(piece)]) {
+			for n := 0; n < utf8.UTFMax && !utf8.RuneStart(line[len(piece)]); n++ {
 				piece = piece[:len(piece)-1]
 			}
 		}
 		line = line[len(piece):]
-		e.store(s, at, strings.ToValidUTF8(piece, "\uFFFD"))
+		e.store(s, at, piece)
 	}
 }
 
