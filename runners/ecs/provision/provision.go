@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -34,6 +36,9 @@ const (
 	defaultRoles   = "weir"
 	defaultGroup   = "jobs"
 )
+
+// queueVariable names the queue of ECS's events to workers and servers. Where this command has it too, their rights are for it as well.
+const queueVariable = "WEIR_ECS_EVENTS_QUEUE"
 
 // roleName is the longest that IAM takes.
 const roleName = 64
@@ -141,6 +146,9 @@ func (a *account) enter(ctx context.Context) error {
 func (a *account) setScope(partition, number string) {
 	a.scope = policies.Scope{
 		Partition: partition, Region: a.scope.Region, Account: number, Cluster: a.cluster, LogGroups: []string{a.logGroup},
+	}
+	if url := os.Getenv(queueVariable); url != "" {
+		a.scope.Queue = path.Base(url)
 	}
 	a.scope.Roles = []string{a.roleARN(a.execution), a.roleARN(a.job)}
 }

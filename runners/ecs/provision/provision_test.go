@@ -119,11 +119,16 @@ func TestProvision_withoutRegionSaysWhatWouldBeMade(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv(queueVariable, "")
 	got, err := Provision(t.Context(), runners.ProvisionRequest{Type: "ecs", Pool: "etl"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "blind", got)
+	t.Setenv(queueVariable, "https://sqs.eu-central-1.amazonaws.com/123456789012/weir-events")
+	if got, err = Provision(t.Context(), runners.ProvisionRequest{Type: "ecs"}); err != nil || !strings.Contains(string(got.Rights["runner"]), ":ACCOUNT:weir-events") {
+		t.Errorf("with a queue of events: got %s, %v, want rights to it", got.Rights["runner"], err)
+	}
 	if _, err := Provision(t.Context(), runners.ProvisionRequest{Type: "ecs", Pool: "etl", Apply: true}); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
 		t.Errorf("got %v, want an error that names AWS_REGION", err)
 	}
