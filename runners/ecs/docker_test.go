@@ -114,7 +114,7 @@ func TestDocker_reasonsFromFacts(t *testing.T) {
 		says   string
 	}{
 		"oom": {
-			script: "exec tail < /dev/zero", more: map[string]any{"cpu": 256, "memory": 512, "init": false},
+			script: "exec dd if=/dev/zero of=/dev/null bs=700M count=1", more: map[string]any{"cpu": 256, "memory": 512, "init": false},
 			want: runners.Result{ExitCode: 137, Signal: "SIGKILL", Reason: schemas.ReasonOOMKilled}, says: "OutOfMemoryError: Container killed due to memory usage",
 		},
 		"spot": {

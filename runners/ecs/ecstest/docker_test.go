@@ -103,12 +103,12 @@ func TestDocker_whatCannotStart(t *testing.T) {
 
 func TestDocker_memoryLimitKills(t *testing.T) {
 	a := onDocker(t)
-	task := a.await(t, a.run(t, shell("head -c 700000000 /dev/zero | tail")), "STOPPED")
-	c := task.Containers[0]
-	if c.Reason == nil && *c.ExitCode == 137 || c.Reason != nil && *c.Reason != outOfMemory {
-		t.Errorf("got exit code %d, reason %v", *c.ExitCode, c.Reason)
+	const greedy = "dd if=/dev/zero of=/dev/null bs=700M count=1"
+	task := a.await(t, a.run(t, shell(greedy+"; exit 4")), "STOPPED")
+	if c := task.Containers[0]; *c.ExitCode != 4 || c.Reason != nil {
+		t.Errorf("a process of the container: got exit code %d, reason %v, want 4 and none", *c.ExitCode, c.Reason)
 	}
-	task = a.await(t, a.run(t, shell("exec tail < /dev/zero")), "STOPPED")
+	task = a.await(t, a.run(t, shell("exec "+greedy)), "STOPPED")
 	if c := task.Containers[0]; *c.ExitCode != 137 || c.Reason == nil || *c.Reason != outOfMemory {
 		t.Errorf("the container's first process: got exit code %d, reason %v, want 137, %s", *c.ExitCode, c.Reason, outOfMemory)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds a failing test, never a passing one.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // account is what a test has: an endpoint, clients, a definition.
 type account struct {
