@@ -100,7 +100,7 @@ var types = []runners.Type{{
 		}
 		return nil
 	},
-}, {Name: "docker", Template: json.RawMessage(`{"variables": {"properties": {"image": {"type": "string"}}}, "job_configuration": {"image": "{{ image }}"}}`)}}
+}, {Name: "docker", AckWait: 24 * time.Second, Template: json.RawMessage(`{"variables": {"properties": {"image": {"type": "string"}}}, "job_configuration": {"image": "{{ image }}"}}`)}}
 
 func plan(t testing.TB, r *records, p *Project, opts Options) *Diff {
 	t.Helper()
@@ -189,6 +189,25 @@ func TestPlan_tellsEachChangedField(t *testing.T) {
 		t.Errorf("got pool %+v, want what the file leaves out to stay", got)
 	}
 	if d := plan(t, r, after, Options{}); !d.Empty() {
+		t.Errorf("got after deploying:\n%s", formatted(t, d, false))
+	}
+}
+
+// A pool type may have an ack wait of its own, for new pools that do not say.
+func TestPlan_newPoolsHaveTheAckWaitOfTheirType(t *testing.T) {
+	r := newRecords()
+	r.pools["old"] = schemas.Pool{Name: "old", Type: "docker"}
+	file := project(t, "pools:", "  - {name: fresh, type: docker}", "  - {name: told, type: docker, ack_wait: 1m}", "  - {name: old, type: docker, description: as it was}",
+		"  - {name: other, type: process}")
+	if err := Apply(t.Context(), r, plan(t, r, file, Options{})); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]time.Duration{"fresh": 24 * time.Second, "told": time.Minute, "old": 0, "other": 0} {
+		if got := time.Duration(r.pools[name].AckWait); got != want {
+			t.Errorf("pool %s: got ack wait %s, want %s", name, got, want)
+		}
+	}
+	if d := plan(t, r, file, Options{}); !d.Empty() {
 		t.Errorf("got after deploying:\n%s", formatted(t, d, false))
 	}
 }

@@ -19,7 +19,7 @@ import (
 func upCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "up", Usage: "server, deployments and a worker for each process pool, all in one process",
-		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\nA process pool that is created later gets its worker then.\n\n" + durabilityText,
+		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\nA process pool that is created later gets its worker then.\nThe runs of push pools are executed too, as weir server start does.\n\n" + durabilityText,
 		Flags: serverFlags(
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "project `FILE` (default: weir.yaml, else prefect.yaml, where there is one)"},
 			&cli.StringFlag{Name: "run", Usage: "run this `DEPLOYMENT` once and show its states and output"},
