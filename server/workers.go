@@ -207,7 +207,11 @@ func (w *Workers) push(ctx context.Context, p schemas.Pool) {
 			w.Logger.Info("the server executes the runs of a push pool", "pool", r.Pool, "type", r.Type, "worker", r.Name, "slots", r.Slots)
 			said, wait = "", firstPushWait
 		})
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			w.Logger.Warn("the worker of a push pool was drained: this server executes no more of its runs until it is started again", "pool", p.Name)
 			return
 		}
 		if errors.Is(err, ErrNameTaken) || errors.Is(err, consumers.ErrNameTaken) {

@@ -84,6 +84,10 @@ type lock struct {
 
 // take waits until nobody else has the lock.
 func (l *lock) take(ctx context.Context, r lockRecord) error {
+	r.Since = time.Now().UTC()
+	if held, err := l.try(ctx, r); err == nil && !held { // as a rule, and then nothing need be listened to
+		return nil
+	}
 	freed := make(chan struct{}, 1)
 	look := func() {
 		select {
