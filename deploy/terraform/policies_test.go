@@ -136,7 +136,7 @@ func TestPolicies_areThoseThatWeirItselfUses(t *testing.T) {
 		}
 		here := m.scope(t, given, nil)
 		for output, policy := range map[string]policies.Policy{
-			"runner": policies.Runner, "execution": policies.Execution, "tasks": policies.Tasks, "events": policies.Events,
+			"runner": policies.Runner, "execution": policies.Execution, "agent": policies.Agent, "tasks": policies.Tasks, "events": policies.Events,
 		} {
 			want, err := policy.Document(scope)
 			if err != nil {

@@ -241,3 +241,24 @@ func TestModules_haveOnlyTheseResources(t *testing.T) {
 		}
 	}
 }
+
+// The role with which tasks are started is ECS's own to take on, the others are for what runs in a task.
+func TestRoles_areTrustedToWhomTheyAreFor(t *testing.T) {
+	t.Parallel()
+	for _, dir := range dirs[1:] {
+		for name, body := range load(t, dir).resources {
+			role, ok := strings.CutPrefix(name, "aws_iam_role.")
+			if !ok {
+				continue
+			}
+			want := "tasks"
+			if role == "execution" {
+				want = "agent"
+			}
+			trust := reference(body.Attributes["assume_role_policy"].Expr.Variables()[0])
+			if !strings.HasSuffix(trust, "."+want) {
+				t.Errorf("%s: role %s is trusted by %s, want the policy %s", dir, role, trust, want)
+			}
+		}
+	}
+}

@@ -27,7 +27,7 @@ locals {
   }
 
   texts = {
-    for name in ["runner", "execution", "tasks", "events"] :
+    for name in ["runner", "execution", "agent", "tasks", "events"] :
     name => jsondecode(templatefile("${path.module}/${name}.json.tftpl", local.values))
   }
 

@@ -8,8 +8,13 @@ output "execution" {
   value       = local.policies.execution
 }
 
+output "agent" {
+  description = "Trust policy of that role."
+  value       = local.policies.agent
+}
+
 output "tasks" {
-  description = "Trust policy of the roles of tasks."
+  description = "Trust policy of the roles that jobs have."
   value       = local.policies.tasks
 }
 

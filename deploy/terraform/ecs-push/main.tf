@@ -62,7 +62,7 @@ resource "aws_cloudwatch_log_group" "jobs" {
 resource "aws_iam_role" "execution" {
   name                 = "${var.name}-execution"
   description          = "ECS starts the tasks of Weir's jobs with this role."
-  assume_role_policy   = module.policies.tasks
+  assume_role_policy   = module.policies.agent
   permissions_boundary = var.permissions_boundary
   tags                 = var.tags
 }

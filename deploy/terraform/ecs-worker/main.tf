@@ -59,7 +59,7 @@ resource "aws_cloudwatch_log_group" "worker" {
 resource "aws_iam_role" "execution" {
   name                 = "${var.name}-execution"
   description          = "ECS starts Weir worker ${var.name} with this role."
-  assume_role_policy   = module.own_policies.tasks
+  assume_role_policy   = module.own_policies.agent
   permissions_boundary = var.permissions_boundary
   tags                 = var.tags
 }

@@ -18,6 +18,8 @@ var (
 	runner string
 	//go:embed execution.json.tftpl
 	execution string
+	//go:embed agent.json.tftpl
+	agent string
 	//go:embed tasks.json.tftpl
 	tasks string
 	//go:embed events.json.tftpl
@@ -33,7 +35,8 @@ type Policy string
 var (
 	Runner    = Policy(runner)    // of a worker of an ecs pool, and of a server that runs ecs:push pools
 	Execution = Policy(execution) // of the role with which ECS starts a task: image, secrets, log streams
-	Tasks     = Policy(tasks)     // who may take on the roles of tasks
+	Agent     = Policy(agent)     // who may take on that role
+	Tasks     = Policy(tasks)     // who may take on the roles of jobs
 	Events    = Policy(events)    // who may send to the queue of task events
 	Provision = Policy(provision) // of whoever makes cluster, roles and log group by weir work-pool provision
 )

@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files, and the copies that Terraform uses")
 
-var all = map[string]Policy{"runner": Runner, "execution": Execution, "tasks": Tasks, "events": Events, "provision": Provision}
+var all = map[string]Policy{"runner": Runner, "execution": Execution, "agent": Agent, "tasks": Tasks, "events": Events, "provision": Provision}
 
 // full is a scope with everything that there can be.
 var full = Scope{

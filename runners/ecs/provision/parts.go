@@ -76,11 +76,11 @@ func (a *account) makeExecutionRole(ctx context.Context) runners.Part {
 	if err != nil {
 		return failed(runners.Part{Kind: kindExecution, Name: a.execution}, err)
 	}
-	return a.makeRole(ctx, runners.Part{Kind: kindExecution, Name: a.execution}, "ECS starts the tasks of Weir's jobs with this role.", rights)
+	return a.makeRole(ctx, runners.Part{Kind: kindExecution, Name: a.execution}, "ECS starts the tasks of Weir's jobs with this role.", policies.Agent, rights)
 }
 
 func (a *account) makeJobRole(ctx context.Context) runners.Part {
-	part := a.makeRole(ctx, runners.Part{Kind: kindJob, Name: a.job}, "Weir's jobs have this role. It allows nothing until a policy is attached to it.", nil)
+	part := a.makeRole(ctx, runners.Part{Kind: kindJob, Name: a.job}, "Weir's jobs have this role. It allows nothing until a policy is attached to it.", policies.Tasks, nil)
 	if part.State == runners.PartCreated || part.State == runners.PartMissing {
 		part.Message = "it allows nothing by itself: attach what your jobs need"
 	}
@@ -88,8 +88,8 @@ func (a *account) makeJobRole(ctx context.Context) runners.Part {
 }
 
 // makeRole looks for a role that tasks run with, and makes it. rights are what the role's own policy is to allow; nil: it has none.
-func (a *account) makeRole(ctx context.Context, part runners.Part, description string, rights json.RawMessage) runners.Part {
-	trust, err := policies.Tasks.Document(a.scope)
+func (a *account) makeRole(ctx context.Context, part runners.Part, description string, trusted policies.Policy, rights json.RawMessage) runners.Part {
+	trust, err := trusted.Document(a.scope)
 	if err != nil {
 		return failed(part, err)
 	}
