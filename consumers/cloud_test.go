@@ -128,9 +128,17 @@ func (e *task) end(r runners.Result, err error) {
 }
 
 func (e *task) ID() string { return "task-of-" + e.spec.Name }
+
+var never = make(chan struct{})
+
 func (e *task) Begun() <-chan struct{} {
 	if e.unseen {
-		return e.ended
+		select {
+		case <-e.ended:
+			return e.ended
+		default:
+			return never // whoever waits for it hears of the end first, as one may to whom both come at once
+		}
 	}
 	return e.begun
 }
