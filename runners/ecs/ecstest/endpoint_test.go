@@ -149,12 +149,12 @@ func TestEndpoint_answersInABubbleOfFakeTime(t *testing.T) {
 
 func TestThrottle_isABucketThatFillsAgain(t *testing.T) {
 	a := open(t, Paper(nil))
-	a.Tune(func(k *Knobs) { k.Limits = map[string]Bucket{"ecs:RunTask": {Burst: 2, Rate: 20}} })
+	a.Tune(func(k *Knobs) { k.Limits = map[string]Bucket{"ecs:RunTask": {Burst: 2, Rate: 0.01}} })
 	a.run(t)
 	a.run(t)
 	_, err := a.ecs.RunTask(t.Context(), runInput())
 	refused(t, err, "ThrottlingException")
-	time.Sleep(60 * time.Millisecond)
+	a.Advance(100 * time.Second)
 	a.run(t)
 	if got := a.Calls("ecs:RunTask"); got != 4 {
 		t.Errorf("counted %d calls, want 4", got)

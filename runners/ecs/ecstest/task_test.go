@@ -3,6 +3,7 @@ package ecstest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"strings"
 	"testing"
@@ -84,23 +85,20 @@ func TestRunTask_refusesWhatCannotRun(t *testing.T) {
 }
 
 func TestLife_goesThroughAllStates(t *testing.T) {
-	a := open(t, Paper(func(Task) Plan { return Plan{Runs: 300 * time.Millisecond, Exit: 7} }))
+	const step = 10 * time.Minute
+	a := open(t, Paper(func(Task) Plan { return Plan{Runs: step, Exit: 7} }))
 	a.Tune(func(k *Knobs) {
-		step := 100 * time.Millisecond
 		k.Pace = Pace{Provisioning: step, Pending: step, Activating: step, Deactivating: step, Deprovisioning: step}
 	})
 	arn := a.run(t)
-	var seen []string
 	var task *types.Task
-	for len(seen) == 0 || seen[len(seen)-1] != "STOPPED" {
-		task = a.describe(t, arn)
-		if status := *task.LastStatus; len(seen) == 0 || seen[len(seen)-1] != status {
-			seen = append(seen, status)
+	for _, want := range []string{"PROVISIONING", "PENDING", "ACTIVATING", "RUNNING", "DEACTIVATING", "DEPROVISIONING", "STOPPED"} {
+		if task = a.describe(t, arn); *task.LastStatus != want {
+			t.Errorf("the task is %s, want %s", *task.LastStatus, want)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	if got := strings.Join(seen, " "); got != "PROVISIONING PENDING ACTIVATING RUNNING DEACTIVATING DEPROVISIONING STOPPED" {
-		t.Errorf("seen %s", got)
+		if want != "STOPPED" {
+			a.Advance(step)
+		}
 	}
 	if task.StopCode != types.TaskStopCodeEssentialContainerExited || *task.StoppedReason != essentialExited || *task.Containers[0].ExitCode != 7 {
 		t.Errorf("got stop code %s, reason %q, exit code %v", task.StopCode, *task.StoppedReason, task.Containers[0].ExitCode)
@@ -111,8 +109,8 @@ func TestLife_goesThroughAllStates(t *testing.T) {
 			t.Errorf("time %d of the task is %v, after %v", i, at, order[max(i-1, 0)])
 		}
 	}
-	if ran := task.StoppingAt.Sub(*task.StartedAt); ran < 300*time.Millisecond {
-		t.Errorf("it ran for %s, want 300 ms", ran)
+	if ran := task.StoppingAt.Sub(*task.StartedAt); ran < step || ran > step+time.Minute {
+		t.Errorf("it ran for %s, want %s", ran, step)
 	}
 }
 
@@ -225,6 +223,66 @@ func TestCapacity(t *testing.T) {
 	a.Interrupt(spot)
 	if got := a.await(t, spot, "STOPPED"); got.StopCode != types.TaskStopCodeSpotInterruption || *got.Containers[0].ExitCode != 143 {
 		t.Errorf("interrupted: got stop code %s", got.StopCode)
+	}
+}
+
+func TestRoles_thatECSCannotAssume(t *testing.T) {
+	a := open(t, Paper(nil))
+	a.SetRoles("arn:aws:iam::" + Account + ":role/other")
+	task := a.await(t, a.run(t), "STOPPED")
+	if task.StopCode != types.TaskStopCodeTaskFailedToStart || !strings.HasPrefix(*task.StoppedReason, "ECS was unable to assume the role") {
+		t.Errorf("got stop code %s, reason %s", task.StopCode, *task.StoppedReason)
+	}
+}
+
+func TestEC2_needsInstances(t *testing.T) {
+	a := open(t, Paper(nil))
+	in := definitionInput("machine")
+	in.RequiresCompatibilities, in.NetworkMode = nil, types.NetworkModeBridge
+	a.register(t, in)
+	machine := func(in *ecs.RunTaskInput) {
+		in.TaskDefinition, in.LaunchType, in.NetworkConfiguration = aws.String("machine"), types.LaunchTypeEc2, nil
+	}
+	a.Tune(func(k *Knobs) { k.Instances, k.NoCapacity = true, map[string]Refusal{"EC2": InAnswer} })
+	full := runInput()
+	machine(full)
+	out, err := a.ecs.RunTask(t.Context(), full)
+	if err != nil || len(out.Failures) != 1 || *out.Failures[0].Reason != "RESOURCE:MEMORY" {
+		t.Errorf("without room: got %+v, %v", out, err)
+	}
+	a.Tune(func(k *Knobs) { k.NoCapacity = nil })
+	task := a.await(t, a.run(t, machine), "RUNNING")
+	if task.LaunchType != types.LaunchTypeEc2 || task.PlatformVersion != nil || len(task.Attachments) != 0 {
+		t.Errorf("got launch type %s, platform %v, attachments %v", task.LaunchType, task.PlatformVersion, task.Attachments)
+	}
+	a.Exit(*task.TaskArn, 4)
+	if got := a.await(t, *task.TaskArn, "STOPPED"); *got.Containers[0].ExitCode != 4 {
+		t.Errorf("got exit code %d, want 4", *got.Containers[0].ExitCode)
+	}
+}
+
+func TestTags_areMergedAndRead(t *testing.T) {
+	a := open(t, Paper(nil))
+	arn := aws.String(a.run(t, func(in *ecs.RunTaskInput) {
+		in.PropagateTags, in.EnableECSManagedTags = types.PropagateTagsTaskDefinition, true
+		in.Tags = []types.Tag{{Key: aws.String("own"), Value: aws.String("1")}}
+	}))
+	if _, err := a.ecs.TagResource(t.Context(), &ecs.TagResourceInput{ResourceArn: arn, Tags: []types.Tag{{Key: aws.String("own"), Value: aws.String("2")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.ecs.UntagResource(t.Context(), &ecs.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"content"}}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := a.ecs.ListTagsForResource(t.Context(), &ecs.ListTagsForResourceInput{ResourceArn: arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, tag := range out.Tags {
+		got[*tag.Key] = *tag.Value
+	}
+	if want := map[string]string{"own": "2", "aws:ecs:clusterName": "default"}; !maps.Equal(got, want) {
+		t.Errorf("got tags %v, want %v", got, want)
 	}
 }
 

@@ -23,7 +23,7 @@ func (e *Endpoint) throttled(service, action string) bool {
 			return false
 		}
 	}
-	now := time.Now()
+	now := e.clock.now()
 	b := e.buckets[name]
 	if b == nil {
 		b = &bucket{left: float64(limit.Burst), at: now}
