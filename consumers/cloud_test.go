@@ -25,9 +25,10 @@ type cloud struct {
 type task struct {
 	spec    runners.Spec
 	begun   chan struct{}
-	ended   chan struct{}
+	over    chan struct{} // closed when it is known to have ended
+	ended   chan struct{} // closed when it is known how
 	stopped chan struct{} // closed when it is told to stop
-	once    struct{ begin, end, stop, look sync.Once }
+	once    struct{ begin, finish, end, stop, look sync.Once }
 	looked  func()         // called when its details are first asked for; nil: nothing is
 	unseen  bool           // its begin is not heard of before its end
 	result  runners.Result // once it has ended
@@ -55,6 +56,7 @@ var (
 	_ runners.Placed      = (*cloud)(nil)
 	_ runners.Provisioned = (*task)(nil)
 	_ runners.Described   = (*task)(nil)
+	_ runners.Drained     = (*task)(nil)
 )
 
 func (c *cloud) Place(json.RawMessage) string { return "region/today" }
@@ -66,7 +68,7 @@ func (c *cloud) Start(ctx context.Context, s runners.Spec) (runners.Execution, e
 	e := c.tasks[s.Name]
 	found := e != nil
 	if !found {
-		e = &task{spec: s, begun: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{})}
+		e = &task{spec: s, begun: make(chan struct{}), over: make(chan struct{}), ended: make(chan struct{}), stopped: make(chan struct{})}
 		c.tasks[s.Name] = e
 		c.starts = append(c.starts, s.Name)
 	}
@@ -120,12 +122,18 @@ func (c *cloud) next(t *testing.T) *task {
 
 func (e *task) begin() { e.once.begin.Do(func() { close(e.begun) }) }
 
+// finish is the job's end, whose output is still on its way.
+func (e *task) finish() { e.once.finish.Do(func() { close(e.over) }) }
+
 func (e *task) end(r runners.Result, err error) {
 	e.once.end.Do(func() {
+		e.finish()
 		e.result, e.err = r, err
 		close(e.ended)
 	})
 }
+
+func (e *task) Over() <-chan struct{} { return e.over }
 
 func (e *task) ID() string { return "task-of-" + e.spec.Name }
 

@@ -137,7 +137,7 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 	}
 	var cause error // why the job is being ended
 	stop := func(why error) {
-		if cause == nil {
+		if cause == nil && !over(exec) { // nothing that comes after the end has caused it
 			cause = why
 			go func() { _ = exec.Stop(waiting, c.job.grace) }() // its end shows in ended
 		}

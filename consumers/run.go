@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ type claim struct {
 	owed      *schemas.RunEvent  // is to be recorded next; nil: nothing is
 	claimed   time.Time
 	started   time.Time
+	ended     time.Time       // by its runner's word; zero: as it is reported
 	image     string          // of the execution, or of the attempt before
 	execution string          // the infrastructure's name of it, once that is recorded
 	underway  atomic.Bool     // the infrastructure has taken it, and has it to be found
@@ -97,6 +99,9 @@ func (w *Worker) follow(ctx context.Context, c *claim, exec runners.Execution, g
 func (w *Worker) reportEnd(ctx context.Context, c *claim, exec runners.Execution, res runners.Result, err error) error {
 	o := conclusion(res, err).meant(c.job.exitCodes)
 	w.describe(c, exec, o.state)
+	if res.Ended.After(c.started) && res.Ended.Before(time.Now()) { // by another clock
+		c.ended = res.Ended
+	}
 	return w.report(ctx, c, o)
 }
 
@@ -111,6 +116,20 @@ func begins(exec runners.Execution) <-chan struct{} {
 		return nil
 	default:
 		return p.Begun()
+	}
+}
+
+// over tells whether the execution's job has ended, as far as its runner can tell before it says how.
+func over(exec runners.Execution) bool {
+	d, ok := exec.(runners.Drained)
+	if !ok {
+		return false
+	}
+	select {
+	case <-d.Over():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -312,7 +331,7 @@ func (c *claim) event(w *Worker, state schemas.State) schemas.RunEvent {
 			e.ProvisionMS = milliseconds(time.Since(c.claimed))
 		} else {
 			e.ProvisionMS = milliseconds(c.started.Sub(c.claimed))
-			e.RunningMS = milliseconds(time.Since(c.started))
+			e.RunningMS = milliseconds(cmp.Or(c.ended, time.Now()).Sub(c.started))
 		}
 	}
 	return e

@@ -64,6 +64,12 @@ type Provisioned interface {
 	Begun() <-chan struct{}
 }
 
+// Drained is an Execution whose job may have ended some time before Wait says how: its output takes so long to come.
+type Drained interface {
+	// Over is closed once the job has ended. What is done to it from then on changes nothing of how.
+	Over() <-chan struct{}
+}
+
 // Described is an Execution of which more can be told than its ID.
 type Described interface {
 	// Details is a JSON object for people and programs, of the pool type's own shape, as far as it is known by now; nil: nothing is.

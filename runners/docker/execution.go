@@ -50,6 +50,7 @@ type death struct {
 var (
 	_ runners.Execution = (*execution)(nil)
 	_ runners.Imaged    = (*execution)(nil)
+	_ runners.Drained   = (*execution)(nil)
 )
 
 // ID implements [runners.Execution]: the container's ID.
@@ -57,6 +58,9 @@ func (e *execution) ID() string { return e.id }
 
 // Image implements [runners.Imaged].
 func (e *execution) Image() string { return e.image }
+
+// Over implements [runners.Drained].
+func (e *execution) Over() <-chan struct{} { return e.died }
 
 // Started implements [runners.Dated].
 func (e *execution) Started() time.Time { return e.since }

@@ -76,6 +76,7 @@ var (
 	_ runners.Dated       = (*execution)(nil)
 	_ runners.Provisioned = (*execution)(nil)
 	_ runners.Described   = (*execution)(nil)
+	_ runners.Drained     = (*execution)(nil)
 )
 
 func newExecution(r *runner, name string, cluster string, t *task, s settings) *execution {
@@ -101,6 +102,9 @@ func (e *execution) ID() string { return e.arn }
 
 // Begun implements [runners.Provisioned].
 func (e *execution) Begun() <-chan struct{} { return e.begun }
+
+// Over implements [runners.Drained].
+func (e *execution) Over() <-chan struct{} { return e.over }
 
 // Started implements [runners.Dated]: by ECS's clock.
 func (e *execution) Started() time.Time { return e.known().StartedAt }
