@@ -3,6 +3,7 @@ package runners
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weir-run/weir/schemas"
@@ -22,11 +23,16 @@ func NewRenderer(t Type, pool json.RawMessage) (*Renderer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pool type %s: %w", t.Name, err)
 	}
+	own.see = "weir work-pool get-default-base-job-template --type " + t.Name
 	r := &Renderer{kind: t, template: own}
 	if len(pool) > 0 && string(pool) != "null" {
 		theirs, err := ParseTemplate(pool)
 		if err != nil {
 			return nil, err
+		}
+		theirs.see = own.see
+		if !slices.Equal(theirs.Variables.names, own.Variables.names) {
+			theirs.see = "weir work-pool inspect POOL --output json"
 		}
 		if r.template, err = theirs.over(own); err != nil {
 			return nil, err

@@ -18,6 +18,7 @@ type Template struct {
 	Variables        *Variables      // what may be set, with defaults
 	JobConfiguration json.RawMessage // what {{ name }} in it makes the job
 
+	see   string // the command that shows what can be set; empty: nobody knows
 	root  node
 	used  map[string]bool // variables that JobConfiguration uses
 	plain json.RawMessage // the job without overrides, or nil where a required variable has no default
@@ -105,14 +106,31 @@ func (t Template) misplaced(given map[string]bool) []schemas.Problem {
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		switch {
 		case !t.Variables.has(name):
-			problems = append(problems, problem(name, "the pool's base job template has no such variable%s; it has %s",
-				didYouMean(name, t.Variables.names), orNone(t.Variables.names)))
+			problems = append(problems, problem(name, "the pool's base job template has no such variable%s", t.instead(name)))
 		case !t.used[name] && !noEffect[name]:
 			problems = append(problems, problem(name, "the pool's base job template declares it and never uses it, so it would have no effect; "+
 				"use {{ %s }} in its job_configuration or leave it out", name))
 		}
 	}
 	return problems
+}
+
+// instead says what there is instead of a variable that the template does not have: the one that was meant, else some, and where to see all.
+func (t Template) instead(name string) string {
+	const most = 12
+	names := t.Variables.names
+	said := didYouMean(name, names)
+	if said == "" {
+		said = "; it has " + orNone(names[:min(most, len(names))])
+		if len(names) <= most {
+			return said
+		}
+		said += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	if t.see != "" {
+		said += "; see all with: " + t.see
+	}
+	return said
 }
 
 func (t Template) render(vars map[string]json.RawMessage) json.RawMessage {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,7 +78,7 @@ func TestRender_namesEveryWrongVariable(t *testing.T) {
 	}{
 		{``, []string{`job_variables.image: is required`}},
 		{`{"image":null}`, []string{`job_variables.image: is required`}},
-		{`{"image":"i","imag":"x"}`, []string{`job_variables.imag: `, `did you mean "image"?`, `it has command, cpu, debug,`}},
+		{`{"image":"i","imag":"x"}`, []string{`job_variables.imag: `, `has no such variable (did you mean "image"?)`}},
 		{`{"image":"i","xyzzy":1}`, []string{`job_variables.xyzzy: `, `it has command,`}},
 		{`{"image":"i","forgotten":"x"}`, []string{`job_variables.forgotten: `, `never uses it`}},
 		{`{"image":1}`, []string{`job_variables.image: got a number, want text`}},
@@ -230,5 +231,38 @@ func BenchmarkRender(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// An unknown variable is answered by the one that was meant, or by a few, and where to see all: not by a whole list.
+func TestRender_ofAnUnknownVariableIsShort(t *testing.T) {
+	var many []string
+	for i := range 30 {
+		many = append(many, fmt.Sprintf(`"variable%02d": {"type": "string"}`, i))
+	}
+	base := func(names ...string) json.RawMessage {
+		return json.RawMessage(`{"variables": {"type": "object", "properties": {"image": {"type": "string"}` + strings.Join(names, "") + `}}, "job_configuration": {}}`)
+	}
+	kind := Type{Name: "paper", Template: base(", " + strings.Join(many, ", "))}
+	const see = "; see all with: weir work-pool get-default-base-job-template --type paper"
+	for _, tt := range []struct {
+		pool       json.RawMessage
+		name, want string
+	}{
+		{nil, "imag", ` (did you mean "image"?)` + see},
+		{nil, "xyzzy", "; it has image, variable00, variable01, variable02, variable03, variable04, variable05, variable06, variable07, variable08, " +
+			"variable09, variable10 and 19 more" + see},
+		{kind.Template, "imag", ` (did you mean "image"?)` + see},
+		{base(), "imag", ` (did you mean "image"?); see all with: weir work-pool inspect POOL --output json`},
+		{base(), "xyzzy", "; it has image"},
+	} {
+		r, err := NewRenderer(kind, tt.pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Job(schemas.Deployment{Name: "d"}, map[string]json.RawMessage{tt.name: json.RawMessage("1")})
+		if want := "the job variables are not valid: job_variables." + tt.name + ": the pool's base job template has no such variable" + tt.want; err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", tt.name, err, want)
+		}
 	}
 }
