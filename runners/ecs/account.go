@@ -53,7 +53,7 @@ func (i *identity) account(ctx context.Context) (string, error) {
 		err = errors.New("AWS does not say")
 	}
 	if err != nil {
-		return "", fmt.Errorf("find out which account the worker's credentials are for: %w", err)
+		return "", i.clients.worded("find out which account the AWS credentials are for", "", err)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -84,8 +84,8 @@ func (i *identity) own(ctx context.Context, arn string) error {
 		return err
 	}
 	if theirs := accountOf(arn); theirs != account {
-		return fmt.Errorf("task %s is of account %s, and this worker's credentials are for %s: give it those of a role in that account, or let a worker "+
-			"that has them run", arn, theirs, account)
+		return fmt.Errorf("task %s is of account %s, and the credentials of this worker or server are for %s: give it those of a role in that account, or let one run "+
+			"that has them", arn, theirs, account)
 	}
 	return nil
 }
@@ -110,5 +110,5 @@ func (r *runner) elsewhere(ctx context.Context, place string) (bool, error) {
 
 // errElsewhere is that a task cannot be found here.
 func errElsewhere(place string) error {
-	return fmt.Errorf("%w: it is at %s, which this worker's credentials or region are not for", runners.ErrGone, place)
+	return fmt.Errorf("%w: it is at %s, which the credentials or region of this worker or server are not for", runners.ErrGone, place)
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -128,6 +129,10 @@ func configure(ctx context.Context) (aws.Config, *http.Transport, error) {
 		})),
 		awsconfig.WithAppID("weir"),
 	)
+	if none, ok := errors.AsType[awsconfig.SharedConfigProfileNotExistError](err); ok {
+		return cfg, nil, fmt.Errorf("there is no AWS profile %q where this worker or server runs, in the files %s: set AWS_PROFILE to one that "+
+			"aws configure list-profiles shows, or unset it", clip(none.Profile), strings.Join(none.Filename, ", "))
+	}
 	if err != nil {
 		return cfg, nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
@@ -178,7 +183,7 @@ type credentialsError struct{ err error }
 func (e *credentialsError) Error() string { return "find AWS credentials: " + e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-var errNoRegion = errors.New("no AWS region is known: set AWS_REGION (such as eu-central-1) where the worker runs, or a region in the profile that AWS_PROFILE names")
+var errNoRegion = errors.New("no AWS region is known: set AWS_REGION (such as eu-central-1) where the worker or server runs, or a region in the profile that AWS_PROFILE names")
 
 func rateScale(s string) (float64, error) {
 	if s == "" {

@@ -36,7 +36,7 @@ func lonely(t *testing.T) {
 func TestNewClients_needsARegion(t *testing.T) {
 	lonely(t)
 	_, err := newClients(t.Context(), silence)
-	if err == nil || !strings.Contains(err.Error(), "no AWS region is known: set AWS_REGION (such as eu-central-1) where the worker runs") {
+	if err == nil || !strings.Contains(err.Error(), "no AWS region is known: set AWS_REGION (such as eu-central-1) where the worker or server runs") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -52,7 +52,7 @@ func conclude(t *task, job string) (runners.Result, error) {
 		r.Reason, r.Message = schemas.ReasonOOMKilled, "the container was killed for want of memory: "+words
 	case t.StopCode == codeUser && strings.HasPrefix(t.StoppedReason, stoppedByWeir):
 		// Whoever asked for it knows why. Another worker, which finds it so, knows only that the job did not end by itself.
-		r.Reason, r.Message = schemas.ReasonExecutionLost, "a worker stopped the task, and did not record why: "+words
+		r.Reason, r.Message = schemas.ReasonExecutionLost, "a worker or server stopped the task, and did not record why: "+words
 	case t.StopCode == codeUser:
 		r.Reason, r.Message = schemas.ReasonStoppedByUser, "somebody stopped the task past Weir: "+words
 	case t.StopCode == codeInfrastructure, t.StopCode == codeTermination, t.StopCode == codeScheduler:

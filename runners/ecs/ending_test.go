@@ -91,7 +91,7 @@ func TestConclude(t *testing.T) {
 		{"the scheduler", endedTask(codeScheduler, "Scaling activity initiated", of(job, 143, "")), 143, "SIGTERM", schemas.ReasonExecutionLost, "Scaling"},
 		{"stopped in the console", endedTask(codeUser, "Task stopped by user", of(job, 143, "")), 143, "SIGTERM", schemas.ReasonStoppedByUser, "Task stopped by user"},
 		{"stopped in the console, and ended well", endedTask(codeUser, "told by Ann", of(job, 0, "")), 0, "", schemas.ReasonStoppedByUser, "told by Ann"},
-		{"stopped by Weir", endedTask(codeUser, stoppedRun+"r.1", of(job, 143, "")), 143, "SIGTERM", schemas.ReasonExecutionLost, "a worker stopped the task"},
+		{"stopped by Weir", endedTask(codeUser, stoppedRun+"r.1", of(job, 143, "")), 143, "SIGTERM", schemas.ReasonExecutionLost, "a worker or server stopped the task"},
 		{"a code that is not known", endedTask("SomethingNew", "because", of(job, 9, "")), 9, "", "", ""},
 		{
 			"a helper that could not start, and the job ran",

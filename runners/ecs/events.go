@@ -82,7 +82,8 @@ func (r *runner) receive(ctx context.Context) {
 		}
 		if err != nil {
 			if !failing {
-				r.log.Warn("the queue of ECS's events cannot be read; tasks are looked at in turn until it can", "queue", r.queue, "err", err)
+				r.log.Warn("the queue of ECS's events, which "+queueVariable+" names, cannot be read; tasks are looked at in turn until it can", "queue", r.queue,
+					"err", r.aws.worded("read it", "", err))
 			}
 			failing = true
 			_ = sleep(ctx, queuePause)
@@ -140,7 +141,7 @@ func (r *runner) deal(ctx context.Context, messages []types.Message) {
 	_, err := ask(ctx, r.aws, queue, r.aws.sqs.DeleteMessageBatch, &sqs.DeleteMessageBatchInput{QueueUrl: &r.queue, Entries: done})
 	if err != nil && ctx.Err() == nil {
 		r.undeletable.Do(func() {
-			r.log.Warn("events cannot be deleted from their queue; allow the worker's role sqs:DeleteMessage", "queue", r.queue, "err", err)
+			r.log.Warn("events cannot be deleted from their queue; allow the role of this worker or server sqs:DeleteMessage", "queue", r.queue, "err", err)
 		})
 	}
 }

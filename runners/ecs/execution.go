@@ -195,7 +195,10 @@ func (r *runner) stopTask(ctx context.Context, cluster, arn, why string) error {
 	_, err := ask(ctx, r.aws, stopTask, r.aws.ecs.StopTask, &ecs.StopTaskInput{
 		Cluster: aws.String(clusterName(cluster)), Task: aws.String(arn), Reason: aws.String(why[:min(len(why), most)]),
 	})
-	return err
+	if err != nil {
+		return r.aws.worded("stop the task", clusterName(cluster), err)
+	}
+	return nil
 }
 
 // isTaskGone tells whether err says that there is no such task (any more).
@@ -332,8 +335,15 @@ func (e *execution) missing(ctx context.Context, asked time.Time) {
 
 // errLost is that ECS does not know a task any more.
 func errLost(arn string) error {
-	return runners.Because(schemas.ReasonExecutionLost, fmt.Errorf("%w: ECS does not know task %s; it forgets a task an hour after its end", runners.ErrGone, arn))
+	return runners.Because(schemas.ReasonExecutionLost, &lostError{"ECS does not know task " + arn + " any more; it forgets a task an hour after its end"})
 }
+
+// lostError is [runners.ErrGone] in ECS's words alone: whoever is told puts before it that the execution is gone.
+type lostError struct{ text string }
+
+func (e *lostError) Error() string { return e.text }
+
+func (e *lostError) Is(target error) bool { return target == runners.ErrGone }
 
 // next is when to look at it next. With events they tell first.
 func (e *execution) next(now time.Time, events bool) time.Time {
@@ -376,7 +386,7 @@ func (e *execution) tooLate(status string) string {
 }
 
 // errClosed says that the worker goes, and its tasks go on.
-var errClosed = errors.New("the worker has let its tasks go")
+var errClosed = errors.New("the worker or server has let its tasks go")
 
 func isClosed(c <-chan struct{}) bool {
 	select {

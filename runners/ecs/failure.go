@@ -33,23 +33,23 @@ func (c *clients) failed(action string, j *Job, err error) error {
 		return fmt.Errorf("%s: %w", action, err)
 	}
 	if _, ok := errors.AsType[*credentialsError](err); ok {
-		return environment("there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker runs, or give its task or machine a role (%s)", words)
+		return environment("there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker or server runs, or give its task or machine a role (%s)", words)
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusForbidden {
-			return final("AWS refuses it to the worker's role: allow it what weir work-pool provision POOL --rights runner prints (%s)", words)
+			return final("AWS refuses it to the role of this worker or server: allow it what weir work-pool provision POOL --rights runner prints (%s)", words)
 		}
 		return fmt.Errorf("%s: %w", action, err)
 	}
 	switch code := api.ErrorCode(); code {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
-		return environment("the worker's AWS credentials have expired: log in again (aws sso login), or start it with new ones (%s)", words)
+		return environment("the AWS credentials have expired: log in again (aws sso login), or start the worker or server with new ones (%s)", words)
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature",
 		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "AuthFailure", "NotAuthorized", "OptInRequired":
-		return environment("AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, that its region %s is enabled for the account, and its machine's clock (%s)", c.region, words)
+		return environment("AWS does not accept the credentials of this worker or server: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, that region %s is enabled for the account, and the machine's clock (%s)", c.region, words)
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException":
-		return final("the worker's role may not %s: allow it what weir work-pool provision POOL --rights runner prints (%s)", deniedAction(api.ErrorMessage()), words)
+		return final("the role of this worker or server may not %s: allow it what weir work-pool provision POOL --rights runner prints (%s)", deniedAction(api.ErrorMessage()), words)
 	case "ClusterNotFoundException":
 		return final("there is no cluster %s in %s: create it (aws ecs create-cluster --cluster-name %s), or name another in the job variable cluster (%s)", clip(j.cluster()), c.region, clip(j.cluster()), words)
 	case "PlatformUnknownException":
@@ -81,7 +81,7 @@ var hints = []struct {
 	{regexp.MustCompile(`(?i)capacity is unavailable|reached the limit on the number of|no container instances were found|insufficient capacity`), "ECS has no room for the task now", true},
 	{regexp.MustCompile(`(?i)capacity provider`), "the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers), or name another in capacity", false},
 	{regexp.MustCompile(`(?i)overrides`), "the run's command, variables or resources cannot be laid over the task definition", false},
-	{regexp.MustCompile(`(?i)role`), "a role cannot be used: check execution_role_arn and task_role_arn, that ecs-tasks.amazonaws.com may assume them, and that the worker's role may pass them (iam:PassRole)", false},
+	{regexp.MustCompile(`(?i)role`), "a role cannot be used: check execution_role_arn and task_role_arn, that ecs-tasks.amazonaws.com may assume them, and that the role of this worker or server may pass them (iam:PassRole)", false},
 	{regexp.MustCompile(`(?i)subnet|security group|network configuration|networkConfiguration|vpc`), "the network cannot be used: check subnets and securityGroups in network_configuration, or vpc_id", false},
 	{regexp.MustCompile(`(?i)task ?definition`), "the task definition is not there, or was deregistered: name another in task_definition_arn", false},
 	{regexp.MustCompile(`(?i)cpu|memory`), "ECS does not have that cpu and memory", false},
@@ -92,6 +92,20 @@ type unreadyError struct{ err error }
 
 func (e *unreadyError) Error() string { return e.err.Error() }
 func (e *unreadyError) Unwrap() error { return e.err }
+
+// worded is err in the words of [clients.failed], for those who want to know what it is and not what becomes of a run by it: it has no reason,
+// and is not final.
+func (c *clients) worded(action, cluster string, err error) error {
+	return &wordedError{c.failed(action, &Job{Cluster: cluster}, err).Error(), err}
+}
+
+type wordedError struct {
+	text string
+	err  error
+}
+
+func (e *wordedError) Error() string { return e.text }
+func (e *wordedError) Unwrap() error { return e.err }
 
 // silent keeps an error's identity where its words are said otherwise.
 type silent struct{ err error }
@@ -106,8 +120,10 @@ func awsWords(err error) string {
 		words = e.err.Error()
 	} else if api, ok := errors.AsType[smithy.APIError](err); ok {
 		words = api.ErrorCode() + ": " + api.ErrorMessage()
-	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+	} else if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.HTTPStatusCode() > 0 {
 		words = fmt.Sprintf("HTTP status %d", answer.HTTPStatusCode())
+	} else if unsent, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
+		words = unsent.Err.Error()
 	}
 	if len(words) > maxWords {
 		words = strings.ToValidUTF8(words[:maxWords], "") + "…"

@@ -28,18 +28,18 @@ func TestFailed_saysWhatToDo(t *testing.T) {
 		reason schemas.Reason
 		final  bool
 	}{
-		{&credentialsError{errors.New("no EC2 IMDS role found")}, `there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker runs, or give its task or machine a role (no EC2 IMDS role found)`, schemas.ReasonStartFailed, false},
-		{worded("ExpiredTokenException", "The security token included in the request is expired"), `the worker's AWS credentials have expired: log in again (aws sso login)`, schemas.ReasonStartFailed, false},
-		{worded("UnrecognizedClientException", "invalid"), `AWS does not accept the worker's credentials: check AWS_ACCESS_KEY_ID`, schemas.ReasonStartFailed, false},
+		{&credentialsError{errors.New("no EC2 IMDS role found")}, `there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, where the worker or server runs, or give its task or machine a role (no EC2 IMDS role found)`, schemas.ReasonStartFailed, false},
+		{worded("ExpiredTokenException", "The security token included in the request is expired"), `the AWS credentials have expired: log in again (aws sso login)`, schemas.ReasonStartFailed, false},
+		{worded("UnrecognizedClientException", "invalid"), `AWS does not accept the credentials of this worker or server: check AWS_ACCESS_KEY_ID`, schemas.ReasonStartFailed, false},
 		{
 			worded("AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/w/s is not authorized to perform: ecs:RunTask on resource: arn:aws:ecs:us-east-1:123456789012:task-definition/x:1 because no identity-based policy allows the ecs:RunTask action"),
-			`the worker's role may not ecs:RunTask on arn:aws:ecs:us-east-1:123456789012:task-definition/x:1: allow it what weir work-pool provision POOL --rights runner prints`, schemas.ReasonStartFailed, true,
+			`the role of this worker or server may not ecs:RunTask on arn:aws:ecs:us-east-1:123456789012:task-definition/x:1: allow it what weir work-pool provision POOL --rights runner prints`, schemas.ReasonStartFailed, true,
 		},
 		{
 			worded("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:iam::1:user/x is not authorized to perform: ec2:DescribeSubnets because"),
-			`the worker's role may not ec2:DescribeSubnets: allow it`, schemas.ReasonStartFailed, true,
+			`the role of this worker or server may not ec2:DescribeSubnets: allow it`, schemas.ReasonStartFailed, true,
 		},
-		{answered(403, errors.New("<html>")), `AWS refuses it to the worker's role: allow it what weir`, schemas.ReasonStartFailed, true},
+		{answered(403, errors.New("<html>")), `AWS refuses it to the role of this worker or server: allow it what weir`, schemas.ReasonStartFailed, true},
 		{answered(400, &types.ClusterNotFoundException{Message: aws.String("Cluster not found.")}), `there is no cluster jobs in us-east-1: create it (aws ecs create-cluster --cluster-name jobs), or name another in the job variable cluster`, schemas.ReasonStartFailed, true},
 		{worded("PlatformUnknownException", "x"), `Fargate has no platform version 9.9: leave platform_version out`, schemas.ReasonStartFailed, true},
 		{worded("InvalidVpcID.NotFound", "x"), `there is no VPC vpc-1 in us-east-1`, schemas.ReasonStartFailed, true},
@@ -128,18 +128,18 @@ func TestFailed_knowsAWSOwnWords(t *testing.T) {
 	if c, err = newClients(context.Background(), silence); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(in, job); !strings.Contains(err.Error(), "the worker's role may not ecs:RunTask on ") {
+	if err := run(in, job); !strings.Contains(err.Error(), "the role of this worker or server may not ecs:RunTask on ") {
 		t.Errorf("without the right to: %v", err)
 	}
 	e.Expire("WORKER")
-	if err := run(in, job); !strings.Contains(err.Error(), "the worker's AWS credentials have expired") {
+	if err := run(in, job); !strings.Contains(err.Error(), "the AWS credentials have expired") {
 		t.Errorf("with old credentials: %v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "NOBODY")
 	if c, err = newClients(context.Background(), silence); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(in, job); !strings.Contains(err.Error(), "AWS does not accept the worker's credentials") {
+	if err := run(in, job); !strings.Contains(err.Error(), "AWS does not accept the credentials of this worker or server") {
 		t.Errorf("with wrong credentials: %v", err)
 	}
 }

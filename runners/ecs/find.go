@@ -78,7 +78,7 @@ func (r *runner) find(ctx context.Context, sought runners.Sought) (*execution, e
 					return nil, err
 				}
 			}
-			return nil, runners.Because(schemas.ReasonExecutionLost, fmt.Errorf("%w: there is no cluster %s any more", runners.ErrGone, clusterName(cluster)))
+			return nil, runners.Because(schemas.ReasonExecutionLost, &lostError{"there is no cluster " + clusterName(cluster) + " any more"})
 		case err != nil:
 			return nil, err
 		}
@@ -186,7 +186,7 @@ func (r *runner) list(ctx context.Context, in *ecs.ListTasksInput, pages int) (a
 			continue
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("list tasks of cluster %s: %w", aws.ToString(in.Cluster), err)
+			return nil, false, r.aws.worded("list the tasks of cluster "+aws.ToString(in.Cluster), aws.ToString(in.Cluster), err)
 		}
 		arns = append(arns, out.TaskArns...)
 		in.NextToken = out.NextToken
@@ -295,7 +295,7 @@ func (r *runner) List(ctx context.Context) ([]string, error) {
 		}
 		switch {
 		case isDenied(err): // its runs, if there are any, are delivered again
-			r.log.Info("the worker may not list the tasks of a cluster", "cluster", cluster, "err", err)
+			r.log.Info("the tasks of a cluster may not be listed", "cluster", cluster, "err", err)
 		case err != nil && !isClusterGone(err):
 			failed = errors.Join(failed, err) // the other clusters can be told of all the same
 		}
@@ -435,6 +435,6 @@ func (r *runner) remember(cluster string) {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		r.log.Warn("the name of a cluster is not kept; after a restart this worker does not list what runs there", "cluster", cluster, "err", err)
+		r.log.Warn("the name of a cluster is not kept; after a restart nobody lists what runs there", "cluster", cluster, "err", err)
 	}
 }

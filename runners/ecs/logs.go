@@ -560,7 +560,7 @@ func (g *logGroup) failed(ctx context.Context, s *stream, err error, flushed cha
 	g.mu.Unlock()
 	gaveUp := !over.IsZero() && now.Sub(over) >= patience && now.Sub(*since) >= min(patience, p.settle) && faultOf(err) != busy
 	if gaveUp && (!isLogMissing(err) || s.count > 0) {
-		s.missing(err.Error())
+		s.missing(g.worded(err).Error())
 		flushed = g.flush(ctx, s)
 	}
 	g.afterFlush(ctx, flushed, func() {
@@ -591,11 +591,16 @@ func (g *logGroup) report(err error) {
 	log := g.reader.runner.log
 	switch {
 	case err != nil && !g.failing:
-		log.Warn("CloudWatch does not show the output of tasks; it is asked again", "log_group", g.name, "region", g.region, "err", err)
+		log.Warn("CloudWatch does not show the output of tasks; it is asked again", "log_group", g.name, "region", g.region, "err", g.worded(err))
 	case err == nil && g.failing:
 		log.Info("CloudWatch shows the output of tasks again", "log_group", g.name, "region", g.region)
 	}
 	g.failing = err != nil
+}
+
+// worded is err in a sentence.
+func (g *logGroup) worded(err error) error {
+	return g.reader.runner.aws.worded("read the output", "", err)
 }
 
 // isLogMissing tells whether err says that there is no such log stream or log group.

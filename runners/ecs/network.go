@@ -201,7 +201,7 @@ func choose(list []ec2types.Subnet) []string {
 // inRegion refuses what is in another region than the worker's.
 func (c *clients) inRegion(j *Job) error {
 	if region := regionOf(j.cluster()); region != "" && region != c.region {
-		return refused("cluster %s is in another region than this worker, which speaks to %s: set AWS_REGION=%s where the worker runs, or name another cluster",
+		return refused("cluster %s is in another region than this worker or server, which speaks to %s: set AWS_REGION=%s where it runs, or name another cluster",
 			clip(j.cluster()), c.region, region)
 	}
 	return nil

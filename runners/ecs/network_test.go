@@ -86,7 +86,7 @@ func TestInRegion_refusesAnotherOne(t *testing.T) {
 	c := &clients{region: "us-east-1"}
 	for cluster, want := range map[string]string{
 		"": "", "jobs": "", "arn:aws:ecs:us-east-1:123456789012:cluster/jobs": "",
-		"arn:aws:ecs:eu-west-1:123456789012:cluster/jobs": "is in another region than this worker, which speaks to us-east-1: set AWS_REGION=eu-west-1",
+		"arn:aws:ecs:eu-west-1:123456789012:cluster/jobs": "is in another region than this worker or server, which speaks to us-east-1: set AWS_REGION=eu-west-1",
 	} {
 		err := c.inRegion(&Job{Cluster: cluster})
 		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {

@@ -215,7 +215,7 @@ func (r *registrar) register(ctx context.Context, s *runners.Spec, in *ecs.Regis
 func (r *registrar) deregister(ctx context.Context, arns []string) {
 	for _, arn := range arns {
 		if _, err := ask(ctx, r.clients, registerDefinition, r.clients.ecs.DeregisterTaskDefinition, &ecs.DeregisterTaskDefinitionInput{TaskDefinition: &arn}); err != nil {
-			r.clients.log.Warn("a task definition that was replaced stays registered", "definition", arn, "err", err)
+			r.clients.log.Warn("a task definition that was replaced stays registered", "definition", arn, "err", r.clients.worded("deregister it", "", err))
 		}
 	}
 }

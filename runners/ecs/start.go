@@ -17,7 +17,7 @@ import (
 )
 
 // errTaken says that the worker's right to the run is not confirmed: another may have it.
-var errTaken = errors.New("the worker's right to the run was not confirmed when the task was to be started, so that it was not")
+var errTaken = errors.New("the right to the run was not confirmed when the task was to be started, so that it was not")
 
 // errStartTimedOut is why a start ended whose time was over.
 var errStartTimedOut = errors.New("the task was not running within its start timeout")

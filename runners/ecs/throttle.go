@@ -162,9 +162,9 @@ type callError struct {
 }
 
 func (e *callError) Error() string {
-	text := e.err.Error()
+	text := awsWords(e.err)
 	if e.last != nil {
-		text += ", after: " + e.last.Error()
+		text += ", after: " + awsWords(e.last)
 	}
 	if e.unknown {
 		text += "; " + errUnknown.Error()
@@ -245,7 +245,7 @@ func (t *throttle) complain(ctx context.Context, log *slog.Logger, err error) {
 		return
 	}
 	t.told = time.Now()
-	log.Warn("AWS does not answer; it is asked again until it does", "err", err)
+	log.Warn("AWS does not answer; it is asked again until it does", "err", awsWords(err))
 }
 
 // sleep waits, or returns the cause of ctx's end.

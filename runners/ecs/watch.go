@@ -343,7 +343,7 @@ func (r *runner) describe(ctx context.Context, cluster string, arns []string, ta
 	}
 	out, err := ask(ctx, r.aws, readTasks, r.aws.ecs.DescribeTasks, in)
 	if err != nil {
-		return nil, fmt.Errorf("describe tasks of cluster %s: %w", clusterName(cluster), err)
+		return nil, r.aws.worded("describe the tasks of cluster "+clusterName(cluster), clusterName(cluster), err)
 	}
 	tasks := make([]*task, len(out.Tasks))
 	for i := range out.Tasks {
