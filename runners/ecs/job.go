@@ -90,6 +90,9 @@ func parseJob(b json.RawMessage) (*Job, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(j); err != nil {
+		if err := checkAmounts(b); err != nil {
+			return nil, fmt.Errorf("job configuration: %w", err)
+		}
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return nil, fmt.Errorf("job configuration: %s is a %s, want %s", wrong.Field, wrong.Value, wrong.Type)
 		}
@@ -106,6 +109,25 @@ func parseJob(b json.RawMessage) (*Job, error) {
 		}
 	}
 	return j, nil
+}
+
+// checkAmounts says which amount is none. What decodes them all does not know their names.
+func checkAmounts(b json.RawMessage) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(b, &fields) != nil {
+		return nil
+	}
+	for _, f := range []struct{ name, want string }{
+		{"cpu", "a number of CPU units, such as 1024 for one vCPU"},
+		{"memory", "a number of MiB, such as 2048"},
+		{"ephemeral_storage", "a number of GiB, such as 40"},
+		{"stop_timeout", "a number of seconds, such as 30"},
+	} {
+		if value, ok := fields[f.name]; ok && new(runners.Amount).UnmarshalJSON(value) != nil {
+			return fmt.Errorf("%s is %s, want %s", f.name, clip(string(value)), f.want)
+		}
+	}
+	return nil
 }
 
 // check is [runners.Type.Check].
@@ -240,8 +262,8 @@ func (j *Job) checkCredentials() error {
 	case "", "null", "{}":
 		return nil
 	}
-	return errors.New("aws_credentials must be null: a worker speaks to AWS with what its own environment gives it " +
-		"(AWS_PROFILE, AWS_ACCESS_KEY_ID, the role of its task or machine), and no message carries a key")
+	return errors.New("aws_credentials must be null, or left out: a message is no place for a key. The worker or server speaks to AWS with its own credentials, " +
+		"those of AWS_PROFILE, AWS_ACCESS_KEY_ID or the role of its task or machine")
 }
 
 // startTimeout is how long the task may take to run; 0: for ever.
