@@ -91,7 +91,11 @@ func TestCheck_saysWhatCanNeverStart(t *testing.T) {
 		{`{"image": "i", "cpu": "lots"}`, `cpu is "lots", want a number of CPU units, such as 1024`},
 		{`{"image": "i", "memory": "2 GB"}`, `memory is "2 GB", want a number of MiB, such as 2048`},
 		{`{"image": "i", "cpu": "0"}`, `cpu is "0", want a number of CPU units`},
-		{`{"image": "i", "launch_type": "EC2", "capacity": ["FARGATE_SPOT"], "cpu": 1}`, `cpu 1 is none that Fargate has`},
+		{`{"image": "i", "capacity": ["EC2", "FARGATE_SPOT"], "cpu": 1}`, `cpu 1 is none that Fargate has`},
+		{`{"image": "i", "launch_type": "EC2", "capacity": ["FARGATE_SPOT"]}`, `capacity and launch_type both say where to run: give one of them, and set the other one to null where the pool gives it`},
+		{`{"image": "i", "capacity": ["FARGTE"]}`, `capacity has "FARGTE": did you mean FARGATE? If the cluster has a capacity provider of that name, name it in capacity_provider_strategy`},
+		{`{"image": "i", "capacity": ["gpu", "fargate_spot"]}`, `did you mean FARGATE_SPOT?`},
+		{`{"image": "i", "capacity": ["ec2"]}`, `did you mean EC2?`},
 		{`{"image": "i", "ephemeral_storage": 20}`, `ephemeral_storage`},
 		{`{"image": "i", "platform": "windows/amd64"}`, `platform is "windows/amd64", want linux/amd64 or linux/arm64`},
 		{`{"image": "i", "stop_timeout": 121}`, `stop_timeout is 121, want 120 or less`},
@@ -195,6 +199,32 @@ func TestPlacements_areTriedInTurn(t *testing.T) {
 			if got, _ := json.Marshal(pair[0]); string(got) != pair[1] {
 				t.Errorf("%s of %s:\ngot  %s\nwant %s", what, tt.variables, got, pair[1])
 			}
+		}
+	}
+}
+
+// What a pool says of the place, a deployment replaces by another of the variables for it.
+func TestCheck_aDeploymentReplacesThePoolsPlace(t *testing.T) {
+	template := bytes.Replace(Type.Template, []byte(`{"type": "array", "items": {"type": "string"}}, {"type": "null"}],
+        "default": []`), []byte(`{"type": "array", "items": {"type": "string"}}, {"type": "null"}],
+        "default": ["FARGATE_SPOT"]`), 1)
+	for variables, want := range map[string]string{
+		`{"image": "i", "capacity": null, "launch_type": "EC2"}`: "EC2",
+		`{"image": "i", "capacity": [], "launch_type": "EC2"}`:   "EC2",
+		`{"image": "i", "capacity": ["EC3"]}`:                    "EC3",
+		`{"image": "i"}`:                                         "FARGATE_SPOT",
+	} {
+		var vars map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(variables), &vars); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := runners.Job(Type, schemas.Pool{Name: "p", BaseJobTemplate: template}, schemas.Deployment{Name: "d", JobVariables: vars}, nil)
+		if err != nil {
+			t.Errorf("%s: %v", variables, err)
+			continue
+		}
+		if got := configured(t, string(raw)).placements(); len(got) != 1 || got[0].name != want {
+			t.Errorf("%s runs on %v, want %s", variables, got, want)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/weir-run/weir/schemas"
 )
 
 // A placement is one place to run a task at: RunTask names one.
@@ -86,9 +88,24 @@ func (j *Job) compatibilities() []types.Compatibility {
 // fargate tells whether the task may run on Fargate, so that its rules hold.
 func (j *Job) fargate() bool { return slices.Contains(j.compatibilities(), types.CompatibilityFargate) }
 
+// nearPlace is the place of ECS's own that a name is meant for which is none, or "".
+func nearPlace(name string) string {
+	own := []string{fargate, fargateSpot, string(types.LaunchTypeExternal)}
+	switch ec2 := string(types.LaunchTypeEc2); {
+	case name == ec2 || slices.Contains(own, name):
+		return ""
+	case strings.EqualFold(name, ec2): // what is only near to so short a name may be a provider's
+		return ec2
+	}
+	return schemas.Nearest(name, own)
+}
+
 func (j *Job) checkPlaces() error {
 	if len(j.Strategy) > 0 && len(j.Capacity) > 0 {
-		return errors.New("capacity and capacity_provider_strategy both say where to run: give one of them")
+		return errors.New("capacity and capacity_provider_strategy both say where to run: give one of them, and set the other one to [] where the pool gives it")
+	}
+	if j.LaunchType != "" && len(j.Capacity) > 0 {
+		return errors.New("capacity and launch_type both say where to run: give one of them, and set the other one to null where the pool gives it")
 	}
 	if j.LaunchType != "" && j.LaunchType != fargateSpot && !slices.Contains(launchTypes, types.LaunchType(j.LaunchType)) {
 		return fmt.Errorf("launch_type is %q, want FARGATE, FARGATE_SPOT, EC2 or EXTERNAL; a capacity provider is named in capacity", clip(j.LaunchType))
@@ -99,6 +116,9 @@ func (j *Job) checkPlaces() error {
 	for i, name := range j.Capacity {
 		if !containerForm.MatchString(name) {
 			return fmt.Errorf("capacity has %q, want FARGATE_SPOT, FARGATE, EC2, EXTERNAL or the name of one of the cluster's capacity providers", clip(name))
+		}
+		if near := nearPlace(name); near != "" {
+			return fmt.Errorf("capacity has %q: did you mean %s? If the cluster has a capacity provider of that name, name it in capacity_provider_strategy", name, near)
 		}
 		if slices.Contains(j.Capacity[:i], name) {
 			return fmt.Errorf("capacity has %s twice", clip(name))
