@@ -15,6 +15,7 @@ type ProvisionRequest struct {
 	Pool      string                     // the pool's name, or empty
 	Variables map[string]json.RawMessage // job variables that are decided: what they name is used, under that name
 	Apply     bool                       // make what is missing; else only look
+	Command   string                     // what was typed for this, without --apply and --rights: what to type next begins with it
 }
 
 // Infrastructure is what was found, or made.

@@ -78,13 +78,13 @@ func (r *Renderer) command(words schemas.Command) (json.RawMessage, error) {
 	}
 	quoted := make([]string, len(words))
 	for i, w := range words {
-		quoted[i] = shellQuote(w)
+		quoted[i] = ShellQuote(w)
 	}
 	return encode(strings.Join(quoted, " "))
 }
 
-// shellQuote writes w so that [schemas.SplitCommand], like any POSIX shell, reads it as one word.
-func shellQuote(w string) string {
+// ShellQuote writes w so that [schemas.SplitCommand], like any POSIX shell, reads it as one word.
+func ShellQuote(w string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%_-+=:,./", r)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/streams"
 )
 
@@ -106,11 +107,12 @@ func (e *env) connected(do func(context.Context, *cli.Context, *streams.Conn) er
 
 // again is how to run weir against the same NATS in another terminal: the start of a command to suggest.
 func (e *env) again() string {
-	if e.global.conn.Server == "" || e.global.conn.Server == streams.DefaultURL || e.getenv("NATS_URL") == e.global.conn.Server {
-		return "weir"
+	command, c := "weir", e.global.conn
+	if c.Server != "" && c.Server != streams.DefaultURL && e.getenv("NATS_URL") != c.Server && !strings.ContainsAny(c.Server, "@ ") { // a password is not repeated
+		command += " --server " + c.Server
 	}
-	if strings.ContainsAny(e.global.conn.Server, "@ ") {
-		return "weir" // a password is not repeated
+	if c.Context != "" && e.getenv("NATS_CONTEXT") != c.Context {
+		command += " --context " + runners.ShellQuote(c.Context)
 	}
-	return "weir --server " + e.global.conn.Server
+	return command
 }

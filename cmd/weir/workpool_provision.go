@@ -81,6 +81,7 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 	}
 	request.Variables = r.Template().Variables.Defaults()
 	maps.Copy(request.Variables, given)
+	request.Command = e.provisionAgain(request, c.StringSlice("job-variable"))
 
 	look, err := t.Provision(ctx, request)
 	if err != nil {
@@ -102,6 +103,19 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 		return refusef("not everything is there that a pool of type %s needs", t.Name)
 	}
 	return nil
+}
+
+// provisionAgain is how to ask for the same again: the start of a command to suggest.
+func (e *env) provisionAgain(request runners.ProvisionRequest, variables []string) string {
+	words := []string{e.again(), "work-pool provision"}
+	if request.Pool != "" {
+		words = append(words, request.Pool)
+	}
+	words = append(words, "--type", request.Type)
+	for _, v := range variables {
+		words = append(words, "--job-variable", runners.ShellQuote(v))
+	}
+	return strings.Join(words, " ")
 }
 
 // applyProvision makes what is missing, after asking, and tells the pool of it.

@@ -200,16 +200,11 @@ func (a *account) tell(p runners.ProvisionRequest, i runners.Infrastructure) (ru
 		}
 		i.Rights[name] = document
 	}
-	command := "weir work-pool provision"
-	if p.Pool != "" {
-		command += " " + p.Pool
-	}
-	command += " --type " + p.Type
 	if i.Refused() {
-		i.Next = append(i.Next, "have somebody who may do all of this run the same command, or give you the rights to: "+command+" --rights provision")
+		i.Next = append(i.Next, "have somebody who may do all of this run the same command, or give you the rights to: "+p.Command+" --rights provision")
 	}
 	if i.Missing() > 0 && !a.apply {
-		i.Next = append(i.Next, "make what is missing: "+command+" --apply")
+		i.Next = append(i.Next, "make what is missing: "+p.Command+" --apply")
 	}
 	who := "worker"
 	if strings.HasSuffix(p.Type, ":push") {
@@ -217,6 +212,6 @@ func (a *account) tell(p runners.ProvisionRequest, i runners.Infrastructure) (ru
 	}
 	i.Next = append(i.Next, fmt.Sprintf(
 		"give the %s its rights: %s --rights runner >weir-runner.json && aws iam put-role-policy --role-name ROLE-OF-THE-%s --policy-name weir --policy-document file://weir-runner.json",
-		who, command, strings.ToUpper(who)))
+		who, p.Command, strings.ToUpper(who)))
 	return i, nil
 }

@@ -120,7 +120,7 @@ func TestProvision_withoutRegionSaysWhatWouldBeMade(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	t.Setenv(queueVariable, "")
-	got, err := Provision(t.Context(), runners.ProvisionRequest{Type: "ecs", Pool: "etl"})
+	got, err := Provision(t.Context(), runners.ProvisionRequest{Type: "ecs", Pool: "etl", Command: "weir work-pool provision etl --type ecs"})
 	if err != nil {
 		t.Fatal(err)
 	}
