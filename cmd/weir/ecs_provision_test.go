@@ -271,11 +271,16 @@ func TestProvision_refusesWhatItCannotDo(t *testing.T) {
 		"dev":                                   "needs nothing around it",
 		"prod --type ecs:push":                  "is of type ecs, not ecs:push",
 		"prd":                                   `"prod"`,
+		"nope --type ecs:push":                  "work-pool create nope --type ecs:push",
+		"nope":                                  "work-pool create nope --type process",
 		"prod other":                            `unexpected argument "other"`,
 		"":                                      "--type is missing",
 		"--type ecs --rights nobody":            "it can be provision, runner",
 		"--type ecs --job-variable cluster":     "is not KEY=VALUE",
 		"--type ecs --job-variable cluster=[1]": "cluster",
+		"--type ecs --jv cluser=jobs":           `did you mean "cluster"?`,
+		"--type ecs --jv cpu=512":               "these do: cloudwatch_logs_options, cluster, ",
+		"--type ecs --apply --jv cluser=jobs":   `did you mean "cluster"?`,
 		"--type ecs --apply":                    "AWS_REGION",
 	} {
 		got := weir(t, append([]string{"-s", url, "work-pool", "provision"}, strings.Fields(args)...)...)

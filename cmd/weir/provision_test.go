@@ -62,3 +62,14 @@ func TestAgain_isTheSameNATS(t *testing.T) {
 		}
 	}
 }
+
+// A variable that was not meant is no reason to look for something else, or to make it.
+func TestProvision_refusesVariablesOfNoEffect(t *testing.T) {
+	withoutAWS(t)
+	for _, more := range []string{"", " --apply --yes", " --rights runner"} {
+		got := weir(t, strings.Fields("work-pool provision --type ecs --jv cluser=jobs"+more)...)
+		if got.code != exitUsage || !strings.Contains(got.stderr, `did you mean "cluster"?`) || got.stdout != "" {
+			t.Errorf("%s: exit code %d, %s%s", more, got.code, got.stdout, got.stderr)
+		}
+	}
+}

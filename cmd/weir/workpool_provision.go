@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,6 +50,11 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 	default:
 		return usagef("%s: unexpected argument %q: %s", c.Command.HelpName, args[1], usageLine(c.Command))
 	}
+	if request.Type != "" {
+		if _, err := poolType(request.Type); err != nil {
+			return err
+		}
+	}
 	given, err := readPairs("--job-variable", c.StringSlice("job-variable"), looseValue)
 	if err != nil {
 		return err
@@ -61,6 +67,9 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 		}
 		defer conn.Close()
 		if pool, err = conn.Pool(ctx, request.Pool); err != nil {
+			if missing, ok := errors.AsType[*streams.NotFoundError](err); ok && missing.Create != "" && request.Type != "" {
+				missing.Create = fmt.Sprintf("%s work-pool create %s --type %s", e.again(), request.Pool, request.Type)
+			}
 			return err
 		}
 		if request.Type != "" && request.Type != pool.Type {
@@ -87,6 +96,9 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkProvisioned(t, given, look); err != nil {
+		return err
+	}
 	if who := c.String("rights"); who != "" {
 		return e.printRights(look, who)
 	}
@@ -101,6 +113,21 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 	}
 	if c.Bool("apply") && p.Refused() {
 		return refusef("not everything is there that a pool of type %s needs", t.Name)
+	}
+	return nil
+}
+
+// checkProvisioned refuses job variables that say nothing of what was looked for: most likely another was meant.
+func checkProvisioned(t runners.Type, given map[string]json.RawMessage, look runners.Infrastructure) error {
+	known := slices.Sorted(maps.Keys(look.Variables))
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if slices.Contains(known, name) {
+			continue
+		}
+		if near := schemas.Nearest(name, known); near != "" {
+			return usagef("job variable %q names nothing that a pool of type %s needs around it; did you mean %q?", name, t.Name, near)
+		}
+		return usagef("job variable %q names nothing that a pool of type %s needs around it; these do: %s", name, t.Name, strings.Join(known, ", "))
 	}
 	return nil
 }
