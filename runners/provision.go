@@ -3,6 +3,7 @@ package runners
 import (
 	"context"
 	"encoding/json"
+	"slices"
 )
 
 // A Provision prepares what a pool needs around it on its infrastructure and what is no single job's: a cluster, roles, a log group. It
@@ -20,12 +21,13 @@ type ProvisionRequest struct {
 
 // Infrastructure is what was found, or made.
 type Infrastructure struct {
-	Where     string                     `json:"where,omitempty"`  // for people, such as an account and a region
-	Unseen    string                     `json:"unseen,omitempty"` // why nothing could be looked at, and what to do; empty: it was
-	Parts     []Part                     `json:"parts"`            // in the order in which they are made
-	Variables map[string]json.RawMessage `json:"job_variables"`    // what a pool's base job template is to say of them
-	Rights    map[string]json.RawMessage `json:"rights,omitempty"` // policies by who needs them
-	Next      []string                   `json:"next"`             // what is left to do, each with its command
+	Where     string                     `json:"where,omitempty"`   // for people, such as an account and a region
+	Unseen    string                     `json:"unseen,omitempty"`  // why nothing could be looked at, and what to do; empty: it was
+	Unknown   []string                   `json:"unknown,omitempty"` // words in names, job variables and rights that stand for what could not be found out
+	Parts     []Part                     `json:"parts"`             // in the order in which they are made
+	Variables map[string]json.RawMessage `json:"job_variables"`     // what a pool's base job template is to say of them
+	Rights    map[string]json.RawMessage `json:"rights,omitempty"`  // policies by who needs them
+	Next      []string                   `json:"next"`              // what is left to do, each with its command
 }
 
 // Part is one thing of an [Infrastructure].
@@ -60,6 +62,11 @@ func (i Infrastructure) Missing() (n int) {
 		}
 	}
 	return n
+}
+
+// RefusedAll tells whether no part could be looked at, or be made.
+func (i Infrastructure) RefusedAll() bool {
+	return len(i.Parts) > 0 && !slices.ContainsFunc(i.Parts, func(p Part) bool { return p.State != PartRefused })
 }
 
 // Refused tells whether a part could not be looked at, or not be made.

@@ -16,12 +16,12 @@ const (
 	exitUsage        = 2   // flags, arguments, names or a file are wrong
 	exitNotFound     = 3   // the pool, deployment, run, … does not exist
 	exitRefused      = 4   // what was asked is not allowed as things are
-	exitNoConnection = 5   // NATS is not there or cannot serve; a port is taken, a data directory not writable
+	exitNoConnection = 5   // NATS, or what a pool runs on, is not there or cannot serve; a port is taken, a data directory not writable
 	exitInterrupted  = 130 // Ctrl-C, as shells count it
 )
 
 const exitCodesText = `Exit codes: 0 done, 1 the run did not complete or something unexpected, 2 usage or a bad file, 3 not found,
-4 refused, 5 NATS is not there or cannot serve, a port is taken or the data directory cannot be used, 130 Ctrl-C.`
+4 refused, 5 NATS or AWS is not there or cannot serve, a port is taken or the data directory cannot be used, 130 Ctrl-C.`
 
 // usageError says that the command was not written as it must be.
 type usageError struct{ message string }
@@ -40,6 +40,11 @@ func (e *refusedError) Error() string { return e.message }
 func refusef(format string, args ...any) error {
 	return &refusedError{message: fmt.Sprintf(format, args...)}
 }
+
+// unreachableError says that something other than NATS is out of reach, and how to go on.
+type unreachableError struct{ message string }
+
+func (e *unreachableError) Error() string { return e.message }
 
 // missingError says in its own words that something is not there.
 type missingError struct{ message string }
@@ -76,7 +81,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case is[*refusedError](err), errors.Is(err, streams.ErrExists), errors.Is(err, streams.ErrRefused), errors.Is(err, server.ErrExposed):
 		return exitRefused
-	case errors.Is(err, streams.ErrUnavailable), errors.Is(err, server.ErrUnavailable):
+	case is[*unreachableError](err), errors.Is(err, streams.ErrUnavailable), errors.Is(err, server.ErrUnavailable):
 		return exitNoConnection
 	}
 	return exitFailed

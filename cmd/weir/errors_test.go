@@ -30,6 +30,7 @@ func TestExitCode(t *testing.T) {
 		{streams.ErrExists, exitRefused},
 		{streams.ErrRefused, exitRefused},
 		{&server.StartError{Kind: server.ErrExposed}, exitRefused},
+		{&unreachableError{"no"}, exitNoConnection},
 		{streams.ErrUnavailable, exitNoConnection},
 		{&server.StartError{Kind: server.ErrUnavailable}, exitNoConnection},
 		{errInterrupted, exitInterrupted},

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -40,7 +43,7 @@ func TestProvision_carriesOnWhatWasGiven(t *testing.T) {
 	}
 
 	withoutAWS(t)
-	out := weir(t, strings.Fields("work-pool provision --type ecs --jv cluster=jobs")...).stdout
+	out := weir(t, strings.Fields("work-pool provision --type ecs --jv cluster=jobs")...).stdout // which fails without AWS
 	if want := "weir work-pool provision --type ecs --job-variable cluster=jobs"; !strings.Contains(out, want) {
 		t.Errorf("got %s, want %q in it", out, want)
 	}
@@ -71,5 +74,50 @@ func TestProvision_refusesVariablesOfNoEffect(t *testing.T) {
 		if got.code != exitUsage || !strings.Contains(got.stderr, `did you mean "cluster"?`) || got.stdout != "" {
 			t.Errorf("%s: exit code %d, %s%s", more, got.code, got.stdout, got.stderr)
 		}
+	}
+}
+
+// Placeholders are not taken for rights: the exit code is not 0, and what they are is said where nobody redirects it.
+func TestProvision_saysWhatStandsForTheUnknown(t *testing.T) {
+	withoutAWS(t)
+	for _, tt := range []struct{ args, region, want string }{
+		{"", "", "ACCOUNT and REGION stand for what could not be found out: no AWS region is known"},
+		{"-o json", "", "ACCOUNT and REGION stand for"},
+		{"--rights runner", "", "ACCOUNT and REGION stand for"},
+		{"--rights runner", "eu-central-1", "ACCOUNT stands for what could not be found out: no AWS credentials"},
+		{"--apply --yes", "", "nothing was made: no AWS region"},
+	} {
+		t.Setenv("AWS_REGION", tt.region)
+		got := weir(t, strings.Fields("work-pool provision --type ecs "+tt.args)...)
+		if got.code != exitNoConnection || !strings.Contains(got.stderr, tt.want) {
+			t.Errorf("%s: exit code %d, want %q in %s", tt.args, got.code, tt.want, got.stderr)
+		}
+		if strings.Contains(got.stdout, "put-role-policy") {
+			t.Errorf("%s: placeholders are to be given to AWS: %s", tt.args, got.stdout)
+		}
+		if tt.args == "--rights runner" && (!strings.Contains(got.stdout, ":ACCOUNT:") || strings.Contains(got.stdout, "REGION") != (tt.region == "")) {
+			t.Errorf("%s: got %s", tt.args, got.stdout)
+		}
+	}
+}
+
+// An account that shows nothing is no success either.
+func TestProvision_whereAllIsRefused(t *testing.T) {
+	withoutAWS(t)
+	aws := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("Action") != "GetCallerIdentity" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		fmt.Fprint(w, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/me</Arn>`+
+			`<UserId>me</UserId><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+	}))
+	defer aws.Close()
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL": aws.URL, "AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"} {
+		t.Setenv(name, value)
+	}
+	got := weir(t, strings.Fields("work-pool provision --type ecs")...)
+	if got.code != exitRefused || !strings.Contains(got.stderr, "nothing that a pool of type ecs needs could be looked at") || !strings.Contains(got.stdout, "not allowed") {
+		t.Errorf("exit code %d, %s%s", got.code, got.stdout, got.stderr)
 	}
 }

@@ -100,7 +100,10 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if who := c.String("rights"); who != "" {
-		return e.printRights(look, who)
+		if err := e.printRights(look, who); err != nil {
+			return err
+		}
+		return unseen(look)
 	}
 	p := provisioning{Infrastructure: look, Pool: pool.Name}
 	if c.Bool("apply") {
@@ -111,10 +114,25 @@ func (e *env) provision(ctx context.Context, c *cli.Context) error {
 	if err := e.print(c, p, func(bool) error { return e.showProvisioning(p) }); err != nil {
 		return err
 	}
-	if c.Bool("apply") && p.Refused() {
+	switch {
+	case c.Bool("apply") && p.Refused():
 		return refusef("not everything is there that a pool of type %s needs", t.Name)
+	case p.RefusedAll():
+		return refusef("nothing that a pool of type %s needs could be looked at", t.Name)
 	}
-	return nil
+	return unseen(look)
+}
+
+// unseen is an error where nothing could be looked at: what was printed is no more than names.
+func unseen(look runners.Infrastructure) error {
+	if look.Unseen == "" {
+		return nil
+	}
+	stand := "stand"
+	if len(look.Unknown) == 1 {
+		stand = "stands"
+	}
+	return &unreachableError{fmt.Sprintf("%s %s for what could not be found out: %s", strings.Join(look.Unknown, " and "), stand, look.Unseen)}
 }
 
 // checkProvisioned refuses job variables that say nothing of what was looked for: most likely another was meant.
@@ -151,7 +169,7 @@ func (e *env) applyProvision(
 ) (provisioning, error) {
 	p := provisioning{Infrastructure: look, Pool: pool.Name}
 	if look.Unseen != "" {
-		return p, refusef("nothing was made: %s", look.Unseen)
+		return p, &unreachableError{"nothing was made: " + look.Unseen}
 	}
 	template, undeclared, err := withDefaults(t, pool, look.Variables)
 	if err != nil {
@@ -229,7 +247,7 @@ func (e *env) printRights(i runners.Infrastructure, who string) error {
 
 func (e *env) showProvisioning(p provisioning) error {
 	if p.Unseen != "" {
-		fmt.Fprintf(e.stdout, "Nothing was looked at: %s\n\n", p.Unseen)
+		fmt.Fprint(e.stdout, "Nothing could be looked at. These are the names:\n\n")
 	} else {
 		fmt.Fprintf(e.stdout, "In %s:\n\n", p.Where)
 	}

@@ -165,11 +165,12 @@ const (
 
 // blind tells what would be looked for, where AWS cannot be asked.
 func (a *account) blind(p runners.ProvisionRequest, why error) (runners.Infrastructure, error) {
+	infrastructure := runners.Infrastructure{Unseen: why.Error(), Unknown: []string{anyAccount}}
 	if a.scope.Region == "" {
 		a.scope.Region = anyRegion
+		infrastructure.Unknown = append(infrastructure.Unknown, anyRegion)
 	}
 	a.setScope("aws", anyAccount)
-	infrastructure := runners.Infrastructure{Unseen: why.Error()}
 	for _, part := range []runners.Part{
 		{Kind: kindCluster, Name: a.cluster}, {Kind: kindExecution, Name: a.execution}, {Kind: kindJob, Name: a.job}, {Kind: kindLogGroup, Name: a.logGroup},
 	} {
@@ -199,6 +200,10 @@ func (a *account) tell(p runners.ProvisionRequest, i runners.Infrastructure) (ru
 			return i, err
 		}
 		i.Rights[name] = document
+	}
+	if i.Unseen != "" { // what stands for the unknown is of no use to AWS
+		i.Next = append(i.Next, "look again where AWS can be reached: "+p.Command)
+		return i, nil
 	}
 	if i.Refused() {
 		i.Next = append(i.Next, "have somebody who may do all of this run the same command, or give you the rights to: "+p.Command+" --rights provision")
