@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -157,7 +158,10 @@ func (j *Job) checkContainer() error {
 
 var (
 	containerForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,255}$`)
-	roleForm      = regexp.MustCompile(`^(arn:[a-z-]+:iam::[0-9]{12}:role/)?[A-Za-z0-9+=,.@_/-]{1,512}$`)
+	roleForm      = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}$`)
+	roleNameForm  = regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,64}$`)
+	clusterForm   = regexp.MustCompile(`^(arn:[a-z-]+:ecs:[a-z0-9-]+:[0-9]{12}:cluster/)?[A-Za-z0-9_-]{1,255}$`)
+	definedForm   = regexp.MustCompile(`^(arn:[a-z-]+:ecs:[a-z0-9-]+:[0-9]{12}:task-definition/)?[A-Za-z0-9_-]{1,255}(:[1-9][0-9]*)?$`)
 	tagForm       = regexp.MustCompile(`^[\pL\pZ\pN_.:/=+@-]*$`)
 )
 
@@ -194,10 +198,12 @@ func (j *Job) maxStop() runners.Amount {
 }
 
 func (j *Job) checkRoles() error {
-	for what, role := range map[string]string{"execution_role_arn": j.ExecutionRole, "task_role_arn": j.TaskRole} {
-		if role != "" && !roleForm.MatchString(role) {
-			return fmt.Errorf("%s is %q, want a role's ARN such as arn:aws:iam::123456789012:role/ecsTaskExecutionRole", what, clip(role))
-		}
+	if role := j.ExecutionRole; role != "" && !roleForm.MatchString(role) {
+		return fmt.Errorf("execution_role_arn is %q, want a role's ARN such as arn:aws:iam::123456789012:role/ecsTaskExecutionRole", clip(role))
+	}
+	// RegisterTaskDefinition takes the name of a job's role as well, as its documentation says of this one only.
+	if role := j.TaskRole; role != "" && !roleForm.MatchString(role) && !roleNameForm.MatchString(role) {
+		return fmt.Errorf("task_role_arn is %q, want a role's ARN such as arn:aws:iam::123456789012:role/etl-job, or its name", clip(role))
 	}
 	if j.ExecutionRole != "" || j.TaskDefinition != "" {
 		return nil
@@ -223,6 +229,12 @@ func (j *Job) checkNames() error {
 	if j.Family != "" && !containerForm.MatchString(j.Family) {
 		return fmt.Errorf("family %q: ECS takes letters, digits, - and _, up to 255 of them", clip(j.Family))
 	}
+	if !clusterForm.MatchString(j.cluster()) {
+		return fmt.Errorf("cluster is %q, want a cluster's name, of letters, digits, - and _, or its ARN such as arn:aws:ecs:eu-central-1:123456789012:cluster/weir", clip(j.Cluster))
+	}
+	if j.TaskDefinition != "" && !definedForm.MatchString(j.TaskDefinition) {
+		return fmt.Errorf("task_definition_arn is %q, want family, family:revision or an ARN such as arn:aws:ecs:eu-central-1:123456789012:task-definition/etl:3", clip(j.TaskDefinition))
+	}
 	for name, value := range j.Labels {
 		switch {
 		case name == "" || strings.HasPrefix(name, tagPrefix):
@@ -240,9 +252,24 @@ func (j *Job) checkNames() error {
 	return nil
 }
 
+// awslogsOptions are those of the awslogs driver: what ECS documents, and on machines of one's own what Docker has besides.
+var awslogsOptions = []string{
+	"awslogs-group", "awslogs-region", "awslogs-stream-prefix", "awslogs-create-group", "awslogs-datetime-format", "awslogs-multiline-pattern", "mode", "max-buffer-size",
+	"awslogs-endpoint", "awslogs-stream", "awslogs-format", "awslogs-credentials-endpoint", "awslogs-force-flush-interval-seconds", "awslogs-max-buffered-events", "tag",
+}
+
 func (j *Job) checkLogs() error {
 	if len(j.LogsOptions) > 0 && !j.ConfigureLogs {
 		return errors.New("cloudwatch_logs_options have no effect without configure_cloudwatch_logs: set it to true")
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.LogsOptions)) {
+		if slices.Contains(awslogsOptions, name) {
+			continue
+		}
+		if near := schemas.Nearest(name, awslogsOptions); near != "" {
+			return fmt.Errorf("cloudwatch_logs_options has %q, which is no option of the awslogs driver: did you mean %s?", clip(name), near)
+		}
+		return fmt.Errorf("cloudwatch_logs_options has %q, which is no option of the awslogs driver: it has %s", clip(name), strings.Join(awslogsOptions, ", "))
 	}
 	if strings.ContainsAny(j.LogsPrefix, ":*\x00") {
 		return fmt.Errorf("cloudwatch_logs_prefix %q: a stream's name has no : and no *", clip(j.LogsPrefix))

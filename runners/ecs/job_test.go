@@ -108,6 +108,16 @@ func TestCheck_saysWhatCanNeverStart(t *testing.T) {
 		{`{"image": "i", "network_configuration": {"awsvpcConfiguration": {"securityGroups": ["x"]}}}`, `securityGroups has "x", want an ID that begins with sg-`},
 		{`{"image": "i", "network_configuration": {"subnet": "x"}}`, `network_configuration`},
 		{`{"image": "i", "execution_role_arn": "arn:aws:iam::1:role/x"}`, `execution_role_arn is "arn:aws:iam::1:role/x", want a role's ARN`},
+		{`{"image": "i", "execution_role_arn": "ecsTaskExecutionRole"}`, `execution_role_arn is "ecsTaskExecutionRole", want a role's ARN`},
+		{`{"image": "i", "task_role_arn": "my role"}`, `task_role_arn is "my role", want a role's ARN such as arn:aws:iam::123456789012:role/etl-job, or its name`},
+		{`{"image": "i", "task_role_arn": "arn:aws:iam::123456789012:user/x"}`, `task_role_arn is`},
+		{`{"image": "i", "cluster": "my cluster"}`, `cluster is "my cluster", want a cluster's name, of letters, digits, - and _, or its ARN`},
+		{`{"image": "i", "cluster": "arn:aws:ecs:eu-central-1:123456789012:service/x"}`, `cluster is`},
+		{`{"image": "i", "vpc_id": "default"}`, `vpc_id is "default", want an ID that begins with vpc-`},
+		{`{"task_definition_arn": "etl:latest"}`, `task_definition_arn is "etl:latest", want family, family:revision or an ARN`},
+		{`{"task_definition_arn": "arn:aws:ecs:eu-central-1:123456789012:task/etl"}`, `task_definition_arn is`},
+		{`{"image": "i", "configure_cloudwatch_logs": true, "execution_role_arn": "arn:aws:iam::123456789012:role/x", "cloudwatch_logs_options": {"awslog-group": "g"}}`, `"awslog-group", which is no option of the awslogs driver: did you mean awslogs-group?`},
+		{`{"image": "i", "configure_cloudwatch_logs": true, "execution_role_arn": "arn:aws:iam::123456789012:role/x", "cloudwatch_logs_options": {"x": "g"}}`, `it has awslogs-group, awslogs-region,`},
 		{`{"image": "i", "configure_cloudwatch_logs": true}`, `execution_role_arn is missing: Fargate writes to CloudWatch Logs`},
 		{`{"image": "i", "cloudwatch_logs_options": {"awslogs-group": "g"}}`, `cloudwatch_logs_options have no effect without configure_cloudwatch_logs`},
 		{`{"image": "i", "cloudwatch_logs_prefix": "a:b"}`, `cloudwatch_logs_prefix "a:b"`},
@@ -137,6 +147,28 @@ func TestCheck_saysWhatCanNeverStart(t *testing.T) {
 		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s:\ngot  %v\nwant %q in it", tt.variables, err, tt.want)
+		}
+	}
+}
+
+func TestCheck_takesEachFormThatECSTakes(t *testing.T) {
+	for _, variables := range []string{
+		`{"image": "i", "cluster": "arn:aws-us-gov:ecs:us-gov-west-1:123456789012:cluster/jobs_2"}`,
+		`{"image": "i", "task_role_arn": "etl-job", "execution_role_arn": "arn:aws-cn:iam::123456789012:role/path/exec"}`,
+		`{"task_definition_arn": "etl"}`,
+		`{"task_definition_arn": "etl:12"}`,
+		`{"task_definition_arn": "arn:aws:ecs:eu-central-1:123456789012:task-definition/etl:3"}`,
+		`{"image": "i", "vpc_id": "vpc-0a1b2c3d"}`,
+		`{"image": "i", "capacity_provider_strategy": [{"capacityProvider": "frigate"}]}`,
+		`{"image": "i", "aws_credentials": {}}`,
+		`{"image": "i", "cpu": "256", "memory": "512"}`,
+	} {
+		raw, err := rendered(t, variables)
+		if err == nil {
+			err = check(raw)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", variables, err)
 		}
 	}
 }
@@ -324,7 +356,7 @@ func TestResources_chooseWhatIsNotSaid(t *testing.T) {
 
 func FuzzParseJob(f *testing.F) {
 	f.Add([]byte(`{"image": "i"}`))
-	f.Add([]byte(`{"image": "i", "cpu": 256, "memory": "512", "env": {"A": 1, "B": {"from_aws": "arn:aws:ssm:r:a:parameter/b"}}, "execution_role_arn": "r"}`))
+	f.Add([]byte(`{"image": "i", "cpu": 256, "memory": "512", "env": {"A": 1, "B": {"from_aws": "arn:aws:ssm:r:a:parameter/b"}}, "execution_role_arn": "arn:aws:iam::123456789012:role/r"}`))
 	f.Add([]byte(`{"image":"i","network_configuration":{"awsvpcConfiguration":{"subnets":["subnet-1"]}},"capacity":["FARGATE_SPOT","FARGATE"],"labels":{"a":null}}`))
 	for _, name := range []string{"prefect-ecs", "prefect-ecs-2023"} {
 		job, err := os.ReadFile(filepath.Join("..", "testdata", name+".golden.json"))

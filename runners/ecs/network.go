@@ -52,6 +52,9 @@ func (n *network) given() bool {
 }
 
 func (j *Job) checkNetwork() error {
+	if j.VPC != "" && !strings.HasPrefix(j.VPC, "vpc-") {
+		return fmt.Errorf("vpc_id is %q, want an ID that begins with vpc-", clip(j.VPC))
+	}
 	if !j.Network.given() {
 		return nil
 	}
