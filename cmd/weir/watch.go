@@ -149,6 +149,10 @@ func title(s schemas.State) string {
 func stateSentence(r schemas.RunEvent) string {
 	var parts []string
 	switch {
+	case r.State == schemas.Pending && r.Reason == "" && r.Execution != "": // whoever has the run has asked its infrastructure for it
+		parts = append(parts, "asked for execution "+r.Execution)
+	case r.State == schemas.Pending && r.Message != "" && r.Reason != schemas.ReasonHeld && r.Reason != schemas.ReasonWorkerStopped:
+		parts = append(parts, "waits")
 	case r.State == schemas.Pending && r.Worker != "":
 		parts = append(parts, "claimed by "+r.Worker)
 		if r.QueuedMS != nil {
