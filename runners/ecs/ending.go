@@ -155,12 +155,23 @@ type cause struct {
 	say    string // before ECS's own words
 }
 
+// What to do about what ECS says both when it is asked for a task and when it starts it.
+const (
+	roleWords    = "ECS cannot take on execution_role_arn, or task_role_arn: check that the role it names is there, and that its trust policy lets ecs-tasks.amazonaws.com assume it"
+	machineWords = "the cluster has no machine to run the task on: register container instances in it, or run the task on Fargate by launch_type FARGATE"
+)
+
 // causes are looked through in order. The words are those of the pages "Stopped task error messages" and "CannotPullContainer task errors"
 // of the ECS developer guide, of the registries and of containerd.
 var causes = []cause{
 	{
+		words:  []string{"unable to assume the role", "unable to assume role"},
+		reason: schemas.ReasonStartFailed, final: true, say: roleWords + ": ",
+	},
+	{words: []string{"No Container Instances were found"}, reason: schemas.ReasonCapacity, say: machineWords + ": "},
+	{
 		words: []string{
-			"Capacity is unavailable", "RESOURCE:", "No Container Instances were found", "was unable to place a task", "capacity limit",
+			"Capacity is unavailable", "RESOURCE:", "was unable to place a task", "capacity limit",
 			"not enough free addresses", "InsufficientFreeAddresses", "NetworkInterfaceLimitExceeded", "maximum number of network interfaces",
 		},
 		reason: schemas.ReasonCapacity, say: "ECS has no room for the task now: ",
@@ -183,7 +194,7 @@ var causes = []cause{
 	},
 	{
 		words: []string{
-			"AccessDenied", "is not authorized to perform", "ResourceNotFoundException", "invalid parameters", "ParameterNotFound", "unable to assume the role", "can't find the specified secret",
+			"AccessDenied", "is not authorized to perform", "ResourceNotFoundException", "invalid parameters", "ParameterNotFound", "can't find the specified secret",
 		},
 		within: "ResourceInitializationError", reason: schemas.ReasonStartFailed, final: true, say: "the task cannot get what it needs before it starts: ",
 	},

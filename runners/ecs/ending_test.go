@@ -147,6 +147,8 @@ func TestConclude_jobNeverRan(t *testing.T) {
 		{codeFailedToStart, "ResourceInitializationError: failed to initialize logging driver: ResourceNotFoundException: The specified log group does not exist.", false, schemas.ReasonStartFailed, true},
 		{codeFailedToStart, "ResourceInitializationError: unable to pull secrets or registry auth: AccessDeniedException: User is not authorized to perform: secretsmanager:GetSecretValue", false, schemas.ReasonStartFailed, true},
 		{codeFailedToStart, "ResourceInitializationError: unable to pull secrets or registry auth: RequestCanceled: context deadline exceeded", false, schemas.ReasonStartFailed, false},
+		{codeFailedToStart, "No Container Instances were found in your cluster.", false, schemas.ReasonCapacity, false},
+		{codeFailedToStart, "ResourceInitializationError: ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task", true, schemas.ReasonStartFailed, true},
 		{codeFailedToStart, `CannotStartContainerError: exec: "nothing": executable file not found in $PATH`, true, schemas.ReasonStartFailed, true},
 		{codeFailedToStart, "CannotCreateContainerError: API error (500): devmapper", true, schemas.ReasonStartFailed, false},
 		{codeFailedToStart, "ContainerRuntimeTimeoutError: Could not transition to running; timed out after waiting 1m", true, schemas.ReasonStartFailed, false},

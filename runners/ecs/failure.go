@@ -78,14 +78,19 @@ var hints = []struct {
 	say      string
 	capacity bool
 }{
-	{regexp.MustCompile(`(?i)capacity is unavailable|reached the limit on the number of|no container instances were found|insufficient capacity`), "ECS has no room for the task now", true},
+	{roomForm, "ECS has no room for the task now", true},
+	{regexp.MustCompile(`(?i)no container instances were found`), machineWords, true},
 	{regexp.MustCompile(`(?i)capacity provider`), "the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers), or name another in capacity", false},
 	{regexp.MustCompile(`(?i)overrides`), "the run's command, variables or resources cannot be laid over the task definition", false},
+	{regexp.MustCompile(`(?i)unable to assume`), roleWords + ", and that the role of this worker or server may pass it (iam:PassRole)", false},
 	{regexp.MustCompile(`(?i)role`), "a role cannot be used: check execution_role_arn and task_role_arn, that ecs-tasks.amazonaws.com may assume them, and that the role of this worker or server may pass them (iam:PassRole)", false},
 	{regexp.MustCompile(`(?i)subnet|security group|network configuration|networkConfiguration|vpc`), "the network cannot be used: check subnets and securityGroups in network_configuration, or vpc_id", false},
 	{regexp.MustCompile(`(?i)task ?definition`), "the task definition is not there, or was deregistered: name another in task_definition_arn", false},
 	{regexp.MustCompile(`(?i)cpu|memory`), "ECS does not have that cpu and memory", false},
 }
+
+// roomForm is how ECS says that it has no room.
+var roomForm = regexp.MustCompile(`(?i)capacity is unavailable|reached the limit on the number of|insufficient capacity`)
 
 // unreadyError says that AWS does not know the worker for who it is (any more). No run is to blame for that: they wait for whoever mends it.
 type unreadyError struct{ err error }
@@ -182,7 +187,7 @@ func notPlaced(j *Job, p placement, failures []types.Failure) error {
 		for _, prefix := range []string{"RESOURCE:", "AGENT", "EMPTY CAPACITY PROVIDER", "NO ACTIVE INSTANCES", "LOCATION", "CAPACITY"} {
 			capacity = capacity || strings.HasPrefix(reason, prefix)
 		}
-		capacity = capacity || hints[0].pattern.MatchString(reason+" "+deref(f.Detail))
+		capacity = capacity || roomForm.MatchString(reason+" "+deref(f.Detail))
 		attribute = attribute || strings.HasPrefix(reason, "ATTRIBUTE")
 	}
 	text := strings.Join(words, "; ")

@@ -44,10 +44,11 @@ func TestFailed_saysWhatToDo(t *testing.T) {
 		{worded("PlatformUnknownException", "x"), `Fargate has no platform version 9.9: leave platform_version out`, schemas.ReasonStartFailed, true},
 		{worded("InvalidVpcID.NotFound", "x"), `there is no VPC vpc-1 in us-east-1`, schemas.ReasonStartFailed, true},
 		{worded("ClientException", "The specified capacity provider 'x' was not found"), `the cluster does not have that capacity provider: add it (aws ecs put-cluster-capacity-providers)`, schemas.ReasonStartFailed, true},
-		{worded("InvalidParameterException", "No Container Instances were found in your cluster."), `ECS has no room for the task now (InvalidParameterException: No Container Instances`, schemas.ReasonCapacity, false},
+		{worded("InvalidParameterException", "No Container Instances were found in your cluster."), `the cluster has no machine to run the task on: register container instances in it, or run the task on Fargate by launch_type FARGATE (InvalidParameterException: No Container Instances`, schemas.ReasonCapacity, false},
 		{worded("ClientException", "Capacity is unavailable at this time. Please try again later or in a different availability zone"), `no room`, schemas.ReasonCapacity, false},
 		{worded("ClientException", "You’ve reached the limit on the number of vCPUs you can run concurrently"), `no room`, schemas.ReasonCapacity, false},
-		{worded("ClientException", "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task."), `a role cannot be used: check execution_role_arn and task_role_arn`, schemas.ReasonStartFailed, true},
+		{worded("ClientException", "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task."), `ECS cannot take on execution_role_arn, or task_role_arn: check that the role it names is there`, schemas.ReasonStartFailed, true},
+		{worded("ClientException", "Role is not valid"), `a role cannot be used: check execution_role_arn and task_role_arn`, schemas.ReasonStartFailed, true},
 		{worded("InvalidParameterException", "TaskDefinition is inactive"), `was deregistered`, schemas.ReasonStartFailed, true},
 		{worded("InvalidParameterException", "The subnet ID 'subnet-9' is wrong (ErrorCode: InvalidSubnetID.NotFound)"), `the network cannot be used: check subnets`, schemas.ReasonStartFailed, true},
 		{worded("InvalidParameterException", "The subnet ID 'subnet-9' does not exist (ErrorCode: InvalidSubnetID.NotFound)"), `the network cannot be used: check subnets`, schemas.ReasonStartFailed, true},
@@ -112,7 +113,7 @@ func TestFailed_knowsAWSOwnWords(t *testing.T) {
 		`{"image": "i", "cluster": "none"}`:                                  "there is no cluster none in us-east-1",
 		`{"image": "i", "network_configuration": {"subnets": ["subnet-x"]}}`: "the network cannot be used",
 		`{"image": "i", "capacity": ["gpu"]}`:                                "the cluster does not have that capacity provider",
-		`{"image": "i", "launch_type": "EC2", "vpc_id": "vpc-default"}`:      "no room",
+		`{"image": "i", "launch_type": "EC2", "vpc_id": "vpc-default"}`:      "register container instances",
 	} {
 		in, job := request(variables)
 		if err := run(in, job); !strings.Contains(err.Error(), want) {

@@ -171,6 +171,7 @@ func (r *runner) runTask(ctx context.Context, spec *runners.Spec, job *Job, at p
 		}
 		return r.aws.ecs.RunTask(ctx, in, options...)
 	}
+	action := fmt.Sprintf("start the task on %s in cluster %s", clip(at.name), clip(job.cluster()))
 	unknown := false
 	for {
 		out, err := ask(ctx, r.aws, runTask, held, in)
@@ -186,7 +187,7 @@ func (r *runner) runTask(ctx context.Context, spec *runners.Spec, job *Job, at p
 		}
 		unknown = unknown || taken // it is there, and ECS does not say which one it is
 		if unknown = unknown || errors.Is(err, errUnknown); !unknown {
-			return nil, r.aws.failed("start the task", job, err)
+			return nil, r.aws.failed(action, job, err)
 		}
 		if ctx.Err() != nil || errors.Is(err, errTaken) {
 			return r.resolveUnknown(ctx, spec, job, err)
@@ -200,7 +201,7 @@ func (r *runner) runTask(ctx context.Context, spec *runners.Spec, job *Job, at p
 		case stop != nil:
 			return r.resolveUnknown(ctx, spec, job, stop)
 		case known:
-			return nil, r.aws.failed("start the task", job, err)
+			return nil, r.aws.failed(action, job, err)
 		}
 	}
 }

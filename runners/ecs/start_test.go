@@ -109,6 +109,45 @@ func TestStart_refusedIsAnError(t *testing.T) {
 	})
 }
 
+// What only another job, or a change of the account, can mend is said once, by name, and with the way out.
+func TestStart_refusedSaysTheWayOut(t *testing.T) {
+	for name, tt := range map[string]struct {
+		job   map[string]any
+		words []string
+	}{
+		"provider": {map[string]any{"capacity": []string{"gpu"}}, []string{"start the task on gpu in cluster default: the cluster does not have that capacity provider", "aws ecs put-cluster-capacity-providers"}},
+		"role":     {nil, []string{"ECS cannot take on execution_role_arn", "arn:aws:iam::123456789012:role/exec"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, forever, func(t *testing.T, b *bench) {
+				b.SetRoles("arn:aws:iam::123456789012:role/other")
+				_, err := b.worker("w").Start(t.Context(), b.spec("r.1", nil, tt.job))
+				if _, final := runners.IsPermanent(err); !final {
+					t.Fatalf("%v is not permanent", err)
+				}
+				for _, words := range tt.words {
+					if !strings.Contains(err.Error(), words) {
+						t.Errorf("got %v, want %s in it", err, words)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A cluster without machines is waited for, as for room, and the run says what is missing.
+func TestStart_withoutMachines(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		spec := b.spec("r.1", nil, map[string]any{"launch_type": "EC2", "start_timeout": 60})
+		var told []runners.Progress
+		spec.Tell = func(p runners.Progress) { told = append(told, p) }
+		_, _ = b.worker("w").Start(t.Context(), spec)
+		if len(told) == 0 || told[0].Reason != schemas.ReasonCapacity || !strings.Contains(told[0].Message, "register container instances in it, or run the task on Fargate by launch_type FARGATE") {
+			t.Errorf("told %+v", told)
+		}
+	})
+}
+
 func TestStart_throttled(t *testing.T) {
 	const starts = 2000
 	bubble(t, forever, func(t *testing.T, b *bench) {
