@@ -338,7 +338,7 @@ func (r *runner) undo(ctx context.Context, e *execution) (*execution, error) {
 	if isClosed(e.begun) {
 		return e, nil
 	}
-	words := stoppedRun + e.name
+	words := stoppedRun + e.name + ": " + why.Error()
 	if errors.Is(why, errStartTimedOut) {
 		words = e.tooLate(e.known().Status)
 		why = fmt.Errorf("%w: it was %s; task %s", why, e.known().Status, e.arn)

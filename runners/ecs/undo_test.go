@@ -39,6 +39,21 @@ func TestStart_undoWhileStopIsRefused(t *testing.T) {
 	})
 }
 
+// Whoever sees the task in AWS's console sees why a start was called off.
+func TestStart_undoSaysWhy(t *testing.T) {
+	bubble(t, forever, func(t *testing.T, b *bench) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		spec := b.spec("r.1", nil, nil)
+		spec.Tell = func(runners.Progress) { cancel(errTest) }
+		if _, err := b.worker("w").Start(ctx, spec); !errors.Is(err, errTest) {
+			t.Errorf("start = %v, want the test's own reason", err)
+		}
+		if got, want := b.one().StoppedReason, "weir: the run is ended: r.1: "+errTest.Error(); got != want {
+			t.Errorf("the task was stopped with %q, want %q", got, want)
+		}
+	})
+}
+
 // A worker whose credentials have run out starts nothing and fails nothing: what it was given waits, says why, and starts with new ones.
 func TestStart_waitsForCredentials(t *testing.T) {
 	bubble(t, forever, func(t *testing.T, b *bench) {
