@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,9 @@ type Pool struct {
 	Created          time.Time       `json:"created"`
 	Updated          time.Time       `json:"updated"`
 }
+
+// Push tells whether servers execute the pool's runs themselves: the names of such types end so, and of no others.
+func (p Pool) Push() bool { return strings.HasSuffix(p.Type, ":push") }
 
 // WorkQueue is a lane in a pool.
 type WorkQueue struct {

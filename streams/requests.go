@@ -179,6 +179,8 @@ func (s Stored) Recorded(p schemas.Pool) Recorded {
 		message = "is not due yet"
 	case p.Paused:
 		message = "waits: work pool " + s.Pool + " is paused"
+	case p.Push():
+		message = "waits for a server that executes the runs of pool " + s.Pool
 	}
 	return Recorded{Stored: s.Requested, RunEvent: schemas.RunEvent{
 		Run: s.Run, Pool: s.Pool, Queue: s.Queue, Deployment: s.Deployment, State: schemas.Scheduled, Message: message,

@@ -246,7 +246,8 @@ func whyWaiting(ctx context.Context, conn *streams.Conn, r requested) (string, e
 	}
 	switch {
 	case serving == 0 && pushes(pool.Type):
-		return fmt.Sprintf("No server executes the runs of pool %s: the run waits. Start one with: weir server start", r.Pool), nil
+		return fmt.Sprintf("No server executes the runs of pool %s: the run waits. The log of a server that runs says why it does not; "+
+			"where none runs, start one with: weir server start, or weir up", r.Pool), nil
 	case serving == 0:
 		return fmt.Sprintf("No worker of pool %s that takes from queue %s is online: the run waits. Start one with: weir worker start --pool %s", r.Pool, r.Queue, r.Pool), nil
 	case free <= 0:

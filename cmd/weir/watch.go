@@ -16,7 +16,7 @@ import (
 // is completed. format table is for people; jsonl is a line for each state and each line of output; json and yaml are the
 // final event.
 func (e *env) watchRun(ctx context.Context, conn *streams.Conn, r requested, format string) error {
-	w := &watcher{env: e, format: format, progress: e.startProgress("waiting for a worker of pool " + r.Pool)}
+	w := &watcher{env: e, format: format, progress: e.startProgress("waiting for pool " + r.Pool + " to take the run")}
 	defer w.progress.end()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
