@@ -356,3 +356,39 @@ func TestWorkerDrain_ofOneThatIsNotThereNamesIt(t *testing.T) {
 		}
 	}
 }
+
+// What changes or deletes something prints it as JSON too: the record as it is now, or as it was.
+func TestChanges_areJSONWhenAsked(t *testing.T) {
+	t.Parallel()
+	url, conn := newProject(t)
+	weir(t, "-s", url, "deployment", "run", "etl", "-q", "urgent").ok(t)
+	type record struct {
+		Name   string `json:"name"`
+		Pool   string `json:"pool"`
+		Paused bool   `json:"paused"`
+		Depth  int    `json:"depth"`
+	}
+	for _, tt := range []struct {
+		args string
+		want record
+	}{
+		{"work-pool pause dev", record{Name: "dev", Paused: true}},
+		{"work-pool resume dev", record{Name: "dev"}},
+		{"work-queue delete urgent --pool dev --force", record{Name: "urgent", Pool: "dev", Depth: 1}},
+		{"deployment delete etl --force", record{Name: "etl", Pool: "dev"}},
+		{"work-pool delete dev --force", record{Name: "dev"}},
+	} {
+		do := func(format string) result {
+			return weir(t, append([]string{"-s", url}, strings.Fields(tt.args+" -o "+format)...)...)
+		}
+		if got := do("jsn"); got.code != exitUsage {
+			t.Errorf("%s -o jsn: exit code %d, want %d before anything is done", tt.args, got.code, exitUsage)
+		}
+		if diff := cmp.Diff(tt.want, decodeJSON[record](t, do("json").ok(t))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.args, diff)
+		}
+	}
+	if pools, err := conn.Pools(t.Context()); err != nil || len(pools) != 0 {
+		t.Errorf("got pools %v, %v, want none", pools, err)
+	}
+}

@@ -40,7 +40,7 @@ func deploymentCommand(e *env) *cli.Command {
 			runCommand(e),
 			{
 				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a deployment; what its runs did stays on record", ArgsUsage: "DEPLOYMENT",
-				Flags: []cli.Flag{forceFlag()}, Action: e.connected(e.deleteDeployment),
+				Flags: outputFlags(forceFlag()), Action: e.connected(e.deleteDeployment),
 			},
 		},
 	}
@@ -228,6 +228,9 @@ func renderJob(pool schemas.Pool, d schemas.Deployment, vars map[string]json.Raw
 }
 
 func (e *env) deleteDeployment(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	if _, err := format(c); err != nil {
+		return err
+	}
 	d, err := namedDeployment(ctx, c, conn)
 	if err != nil {
 		return err
@@ -238,6 +241,8 @@ func (e *env) deleteDeployment(ctx context.Context, c *cli.Context, conn *stream
 	if err := conn.DeleteDeployment(ctx, d.Name); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "Deleted deployment %s.\n", d.Name)
-	return nil
+	return e.print(c, d, func(bool) error {
+		fmt.Fprintf(e.stdout, "Deleted deployment %s.\n", d.Name)
+		return nil
+	})
 }

@@ -127,7 +127,7 @@ func TestCommands_haveUsageAndJSON(t *testing.T) {
 		if strings.HasSuffix(c.Usage, ".") || strings.ToUpper(c.Usage[:1]) == c.Usage[:1] && !strings.HasPrefix(c.Usage, "NATS") {
 			t.Errorf("weir %s: usage %q: want a lower-case phrase without a full stop", name, c.Usage)
 		}
-		if slices.Contains([]string{"ls", "inspect", "render", "run", "logs", "watch"}, c.Name) && len(c.Subcommands) == 0 {
+		if slices.Contains([]string{"ls", "inspect", "render", "run", "logs", "watch", "create", "update", "pause", "resume", "delete"}, c.Name) && len(c.Subcommands) == 0 {
 			for _, f := range []string{"output", "o", "json", "j"} {
 				if findFlag(c.Flags, f) == nil {
 					t.Errorf("weir %s has no flag %s", name, dashed(f))

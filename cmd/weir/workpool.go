@@ -46,19 +46,21 @@ func workPoolCommand(e *env) *cli.Command {
 			},
 			{
 				Name: "pause", Usage: "start nothing new in a work pool; runs that are held go on", ArgsUsage: "NAME",
+				Flags: outputFlags(),
 				Action: e.connected(func(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
 					return e.setPaused(ctx, c, conn, true)
 				}),
 			},
 			{
 				Name: "resume", Usage: "start runs again", ArgsUsage: "NAME",
+				Flags: outputFlags(),
 				Action: e.connected(func(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
 					return e.setPaused(ctx, c, conn, false)
 				}),
 			},
 			{
 				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a work pool and every run that waits in it", ArgsUsage: "NAME",
-				Flags: []cli.Flag{forceFlag()}, Action: e.connected(e.deletePool),
+				Flags: outputFlags(forceFlag()), Action: e.connected(e.deletePool),
 			},
 			{
 				Name: "get-default-base-job-template", Usage: "print the base job template of a pool type",
@@ -238,23 +240,31 @@ func (e *env) readFile(name string) ([]byte, error) {
 }
 
 func (e *env) setPaused(ctx context.Context, c *cli.Context, conn *streams.Conn, paused bool) error {
+	if _, err := format(c); err != nil {
+		return err
+	}
 	pool, err := namedPool(ctx, c, conn)
 	if err != nil {
 		return err
 	}
 	pool.Paused = paused
-	if _, err := conn.UpdatePool(ctx, pool); err != nil {
+	if pool, err = conn.UpdatePool(ctx, pool); err != nil {
 		return err
 	}
-	if paused {
-		fmt.Fprintf(e.stdout, "Work pool %s is paused: nothing new starts, what runs goes on. Resume it with: weir work-pool resume %s\n", pool.Name, pool.Name)
-	} else {
-		fmt.Fprintf(e.stdout, "Work pool %s takes runs again.\n", pool.Name)
-	}
-	return nil
+	return e.print(c, pool, func(bool) error {
+		if paused {
+			fmt.Fprintf(e.stdout, "Work pool %s is paused: nothing new starts, what runs goes on. Resume it with: weir work-pool resume %s\n", pool.Name, pool.Name)
+		} else {
+			fmt.Fprintf(e.stdout, "Work pool %s takes runs again.\n", pool.Name)
+		}
+		return nil
+	})
 }
 
 func (e *env) deletePool(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	if _, err := format(c); err != nil {
+		return err
+	}
 	pool, err := namedPool(ctx, c, conn)
 	if err != nil {
 		return err
@@ -274,8 +284,10 @@ func (e *env) deletePool(ctx context.Context, c *cli.Context, conn *streams.Conn
 	if err := conn.DeletePool(ctx, pool.Name); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "Deleted work pool %s.\n", pool.Name)
-	return nil
+	return e.print(c, pool, func(bool) error {
+		fmt.Fprintf(e.stdout, "Deleted work pool %s.\n", pool.Name)
+		return nil
+	})
 }
 
 func (e *env) defaultTemplate(_ context.Context, c *cli.Context) error {

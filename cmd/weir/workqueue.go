@@ -35,7 +35,7 @@ func workQueueCommand(e *env) *cli.Command {
 			},
 			{
 				Name: "delete", Aliases: []string{"rm"}, Usage: "delete a work queue with the runs that wait in it", ArgsUsage: "NAME",
-				Flags: []cli.Flag{pool(), forceFlag()}, Action: e.connected(e.deleteQueue),
+				Flags: outputFlags(pool(), forceFlag()), Action: e.connected(e.deleteQueue),
 			},
 		},
 	}
@@ -142,21 +142,25 @@ func (e *env) inspectQueue(ctx context.Context, c *cli.Context, conn *streams.Co
 }
 
 func (e *env) deleteQueue(ctx context.Context, c *cli.Context, conn *streams.Conn) error {
+	if _, err := format(c); err != nil {
+		return err
+	}
 	name, pool, queues, err := namedQueue(ctx, c, conn)
 	if err != nil {
 		return err
 	}
-	var waiting uint64
+	row := queueRow{Pool: pool.Name}
+	row.Name = name // of one whose deletion was cut short nothing more is known
 	for _, q := range queues {
 		if q.Name == name {
-			waiting = q.Depth
+			row.QueueStatus = q
 		}
 	}
 	deployments, err := conn.Deployments(ctx)
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("Delete work queue %s of work pool %s and the %s that wait in it", name, pool.Name, plural(int(waiting), "run"))
+	what := fmt.Sprintf("Delete work queue %s of work pool %s and the %s that wait in it", name, pool.Name, plural(int(row.Depth), "run"))
 	var users []string
 	for _, d := range deployments {
 		if d.Pool == pool.Name && d.Queue == name {
@@ -172,8 +176,10 @@ func (e *env) deleteQueue(ctx context.Context, c *cli.Context, conn *streams.Con
 	if err := conn.DeleteQueue(ctx, pool.Name, name); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "Deleted work queue %s of work pool %s.\n", name, pool.Name)
-	return nil
+	return e.print(c, row, func(bool) error {
+		fmt.Fprintf(e.stdout, "Deleted work queue %s of work pool %s.\n", name, pool.Name)
+		return nil
+	})
 }
 
 func noQueue(pool, name string, known []string) error {
