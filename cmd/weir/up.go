@@ -18,8 +18,10 @@ import (
 
 func upCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "up", Usage: "server, deployments and a worker for each process pool, all in one process",
-		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\nA process pool that is created later gets its worker then.\nThe runs of push pools are executed too, as weir server start does.\n\n" + durabilityText,
+		Name: "up", Usage: "server, deployments and a worker for each process or push pool, all in one process",
+		Description: "Deploys the project file of this folder, weir.yaml or prefect.yaml, and creates process pools that it names and nobody has.\n" +
+			"Executes the runs of process pools, and of push pools (ecs:push) as weir server start does, also of those that are created later.\n" +
+			"Pools of other types have their workers beside it: weir worker start.\n\n" + durabilityText,
 		Flags: serverFlags(
 			&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "project `FILE` (default: weir.yaml, else prefect.yaml, where there is one)"},
 			&cli.StringFlag{Name: "run", Usage: "run this `DEPLOYMENT` once and show its states and output"},
