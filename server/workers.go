@@ -221,7 +221,7 @@ func (w *Workers) push(ctx context.Context, p schemas.Pool) {
 		if _, gone := w.Conn.Pool(ctx, p.Name); errors.Is(gone, streams.ErrNotFound) {
 			return
 		}
-		if err.Error() != said {
+		if !errors.Is(err, streams.ErrDeleted) && err.Error() != said { // a pool that is being deleted is gone the next time
 			w.Logger.Error("runs of a push pool are not executed; that is tried again and again", "pool", p.Name, "type", p.Type, "err", err)
 			said = err.Error()
 		}

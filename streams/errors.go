@@ -22,6 +22,9 @@ var (
 	// ErrNotFound says that a pool, deployment, run or worker does not exist. The error is a [*NotFoundError].
 	ErrNotFound = errors.New("not found")
 
+	// ErrDeleted says that what is pulled from was deleted meanwhile, as the stream of a pool is before the pool's record.
+	ErrDeleted = errors.New("it was deleted")
+
 	// ErrExists says that what was to be created is there already.
 	ErrExists = errors.New("exists already")
 

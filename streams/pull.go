@@ -329,7 +329,7 @@ func (p *Puller) giveBack(m *nats.Msg) {
 func gone(m *nats.Msg) error {
 	switch m.Header.Get("Description") {
 	case "Consumer Deleted", "Stream Deleted":
-		return errors.New("it was deleted")
+		return ErrDeleted
 	}
 	return nil
 }
