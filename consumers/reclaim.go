@@ -19,8 +19,9 @@ import (
 const reclaimers = 16
 
 // reclaim goes on with what an earlier worker of this name left: jobs that still run, and ends that it did not report. Their
-// requests are not delivered again before their leases have run out, so they are held by what the event log says of them.
-func (w *Worker) reclaim(stop context.Context) {
+// requests are not delivered again before their leases have run out, so they are held by what the event log says of them. Infrastructure
+// that does not answer is not waited for by a worker that is to end: what runs there goes on without it.
+func (w *Worker) reclaim(drain, stop context.Context) {
 	lister, ok := w.runner.(runners.Lister)
 	if !ok {
 		return
@@ -28,8 +29,15 @@ func (w *Worker) reclaim(stop context.Context) {
 	if s, ok := w.runner.(runners.Surveyor); ok {
 		s.Survey(w.places())
 	}
-	names, err := lister.List(stop)
-	if err != nil {
+	listing, cancel := context.WithCancel(stop)
+	defer cancel()
+	if !w.config.kind.EndsWithLease {
+		defer context.AfterFunc(drain, cancel)()
+	}
+	names, err := lister.List(listing)
+	if err != nil && drain.Err() != nil {
+		return
+	} else if err != nil {
 		w.Logger.Warn("what an earlier worker left is not known; NATS delivers its runs again", "err", err)
 		return
 	}

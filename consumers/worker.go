@@ -215,9 +215,10 @@ func (w *Worker) Run(drain, stop context.Context, ready func(Ready)) error {
 	}
 	background.Go(func() { w.heartbeat(alive) })
 	background.Go(func() { takeCancels(alive, w.conn, w.Pool, w.Logger) })
-	w.reclaim(stop)
-	ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
-
+	w.reclaim(drain, stop)
+	if drain.Err() == nil {
+		ready(Ready{Name: w.Name, Pool: pool.Name, Type: pool.Type, Queues: puller.Queues(), Slots: w.Slots, Lease: pool.Lease()})
+	}
 	w.watchIdle()
 	err = w.pull(drain, stop)
 	w.mu.Lock()
