@@ -162,6 +162,6 @@ func (w *Worker) recordOwed(ctx context.Context, c *claim) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	c.owed = nil
+	c.owed, c.details = nil, nil // they are told anew with the next event, and kept by who knows them until then
 	return true, nil
 }

@@ -193,6 +193,7 @@ func serve(ctx context.Context, e *env, cfg serveConfig) error {
 		err  error
 	)
 	if cfg.elsewhere {
+		collectMore(e.getenv)
 		srv, conn, err = attachServer(ctx, e, cfg)
 	} else {
 		srv, conn, err = startServer(ctx, e, cfg.server, cfg.settings)
