@@ -37,13 +37,10 @@ func (w *Worker) hold(ctx context.Context, c *claim, exec runners.Execution) (ru
 
 	renew := time.NewTimer(time.Until(c.lease.renew))
 	defer renew.Stop()
-	timer := time.NewTimer(c.job.timeout)
-	defer timer.Stop()
 	var timeout <-chan time.Time
 	limit := func() { // from the job's start on
 		if c.job.timeout > 0 {
-			timer.Reset(time.Until(c.started.Add(c.job.timeout)))
-			timeout = timer.C
+			timeout = time.After(time.Until(c.started.Add(c.job.timeout)))
 		}
 	}
 	begun := begins(exec)
