@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
-	"golang.org/x/sys/unix"
 
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
@@ -32,7 +30,7 @@ type facts struct {
 // conclude says how a job ended. Docker tells of a signal as shells do, by 128 and its number, and so cannot tell it from a
 // program that ends with such a code by itself.
 func conclude(f facts) runners.Result {
-	r := runners.Result{ExitCode: f.code, Signal: signalOf(f.code), Started: f.started, Ended: f.ended}
+	r := runners.Result{ExitCode: f.code, Signal: runners.SignalOf(f.code), Started: f.started, Ended: f.ended}
 	if r.Ended.Before(r.Started) { // the clocks of two machines, or a job that ended as it started
 		r.Ended = r.Started
 	}
@@ -48,14 +46,6 @@ func conclude(f facts) runners.Result {
 
 // engineCode is what an engine puts in the place of an exit code that it could not learn.
 const engineCode = 255
-
-// signalOf is the signal that an exit code tells of, or "".
-func signalOf(code int) string {
-	if code <= 128 || code > 128+int(unix.SIGSYS) {
-		return ""
-	}
-	return unix.SignalName(syscall.Signal(code - 128))
-}
 
 // oomTime is how long the kernel's word that memory ran out may come after the end of what it has killed.
 const oomTime = 300 * time.Millisecond
@@ -83,14 +73,14 @@ func (e *execution) learn(ctx context.Context) (runners.Result, error) {
 	e.mu.Unlock()
 	if c != nil && c.State != nil {
 		f.oom = f.oom || c.State.OOMKilled
-		if s := signalOf(f.code); s == "SIGKILL" && !f.oom && c.HostConfig != nil && c.HostConfig.Memory > 0 && !f.stopped {
+		if s := runners.SignalOf(f.code); s == "SIGKILL" && !f.oom && c.HostConfig != nil && c.HostConfig.Memory > 0 && !f.stopped {
 			f.oom = e.awaitOOM(ctx)
 		}
 	}
-	if err != nil && signalOf(f.code) == "SIGKILL" && !f.stopped && !f.oom { // docker rm -f kills it first
+	if err != nil && runners.SignalOf(f.code) == "SIGKILL" && !f.stopped && !f.oom { // docker rm -f kills it first
 		return runners.Result{}, fmt.Errorf("%w: container %.12s was removed by somebody else", runners.ErrGone, e.id)
 	}
-	if s := signalOf(f.code); !f.stopped && !f.oom && !f.engine && (s == "SIGTERM" || s == "SIGKILL") {
+	if s := runners.SignalOf(f.code); !f.stopped && !f.oom && !f.engine && (s == "SIGTERM" || s == "SIGKILL") {
 		f.engine = e.runner.engine.stopping(ctx)
 	}
 	return conclude(f), nil

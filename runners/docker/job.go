@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,13 +62,8 @@ const (
 // parseJob reads a rendered job configuration. The error says which field is wrong and how.
 func parseJob(b json.RawMessage) (*Job, error) {
 	j := &Job{}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(j); err != nil {
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return nil, fmt.Errorf("job configuration: %s is a %s, want %s", wrong.Field, wrong.Value, wrong.Type)
-		}
-		return nil, fmt.Errorf("job configuration: %s", strings.TrimPrefix(err.Error(), "json: "))
+	if err := runners.DecodeJob(b, j); err != nil {
+		return nil, err
 	}
 	for _, check := range []func() error{j.Env.Check, j.checkImage, j.checkProgram, j.checkResources, j.checkNetworks, j.checkVolumes, j.checkLabels} {
 		if err := check(); err != nil {

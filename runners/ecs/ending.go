@@ -6,8 +6,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 )
@@ -42,7 +40,7 @@ func conclude(t *task, job string) (runners.Result, error) {
 	}
 	c := t.container(job)
 	if c != nil && c.ExitCode != nil {
-		r.ExitCode, r.NoCode, r.Signal = int(*c.ExitCode), false, signalOf(int(*c.ExitCode))
+		r.ExitCode, r.NoCode, r.Signal = int(*c.ExitCode), false, runners.SignalOf(int(*c.ExitCode))
 	}
 	words := said(t, job)
 	switch {
@@ -93,14 +91,6 @@ func endedByAnother(t *task, job string) bool {
 // killed tells whether an exit code is what ECS leaves of a container that it stops.
 func killed(code int32) bool {
 	return code == 128+int32(syscall.SIGTERM) || code == 128+int32(syscall.SIGKILL)
-}
-
-// signalOf is the signal that an exit code tells of, or "".
-func signalOf(code int) string {
-	if code <= 128 || code > 128+int(unix.SIGSYS) {
-		return ""
-	}
-	return unix.SignalName(syscall.Signal(code - 128))
 }
 
 // said is ECS's own words for a task's end: of the task, and of each container that it has some for.

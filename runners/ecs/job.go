@@ -1,7 +1,6 @@
 package ecs
 
 import (
-	"bytes"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -88,16 +87,11 @@ const defaultContainer = "weir"
 // parseJob reads a rendered job configuration. The error says which field is wrong and how.
 func parseJob(b json.RawMessage) (*Job, error) {
 	j := &Job{}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(j); err != nil {
+	if err := runners.DecodeJob(b, j); err != nil {
 		if err := checkAmounts(b); err != nil {
 			return nil, fmt.Errorf("job configuration: %w", err)
 		}
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return nil, fmt.Errorf("job configuration: %s is a %s, want %s", wrong.Field, wrong.Value, wrong.Type)
-		}
-		return nil, fmt.Errorf("job configuration: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return nil, err
 	}
 	if err := j.settle(); err != nil {
 		return nil, fmt.Errorf("job configuration: %w", err)

@@ -32,13 +32,8 @@ func parseJob(b json.RawMessage) (*Job, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return j, nil
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(j); err != nil {
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return nil, fmt.Errorf("job configuration: %s is a %s, want %s", wrong.Field, wrong.Value, wrong.Type)
-		}
-		return nil, fmt.Errorf("job configuration: %s", strings.TrimPrefix(err.Error(), "json: "))
+	if err := runners.DecodeJob(b, j); err != nil {
+		return nil, err
 	}
 	if err := j.Env.Check(); err != nil {
 		return nil, fmt.Errorf("job configuration: %w", err)
