@@ -1,22 +1,18 @@
 package docker
 
 import (
-	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/client"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest/golden"
 	"github.com/weir-run/weir/schemas"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // rendered is a job of the default template with the given variables.
 func rendered(t testing.TB, variables string) (json.RawMessage, error) {
@@ -62,32 +58,8 @@ func TestRequest_isAsReviewed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".golden.json", options)
+			golden.JSON(t, name+".golden.json", options)
 		})
-	}
-}
-
-func golden(t *testing.T, name string, value any) {
-	t.Helper()
-	var got bytes.Buffer
-	e := json.NewEncoder(&got)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(value); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got), rewrite with go test -update:\n%s", file, diff)
 	}
 }
 

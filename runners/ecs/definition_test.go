@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest/golden"
 )
 
 // spec is a run's.
@@ -86,7 +87,7 @@ func TestRegister_isAsReviewed(t *testing.T) {
 				c.EntryPoint[2] = "…"
 			}
 		}
-		golden(t, name+".definition.golden.json", wire(in))
+		golden.JSON(t, name+".definition.golden.json", wire(in))
 		if after := string(wireJSON(job.Definition.input)); after != before {
 			t.Errorf("the template was changed:\n%s\nwas\n%s", after, before)
 		}

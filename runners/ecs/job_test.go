@@ -3,7 +3,6 @@ package ecs
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +13,6 @@ import (
 	"github.com/weir-run/weir/runners"
 	"github.com/weir-run/weir/schemas"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // rendered is a job of the default template with the given variables.
 func rendered(t testing.TB, variables string) (json.RawMessage, error) {
@@ -49,30 +46,6 @@ func configured(t testing.TB, configuration string) *Job {
 		t.Fatal(err)
 	}
 	return job
-}
-
-func golden(t *testing.T, name string, value any) {
-	t.Helper()
-	var got bytes.Buffer
-	e := json.NewEncoder(&got)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(value); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got), rewrite with go test -update:\n%s", file, diff)
-	}
 }
 
 func TestCheck_saysWhatCanNeverStart(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest/golden"
 )
 
 // orderOf is what would start a run of a job now.
@@ -28,7 +29,7 @@ func TestRequest_isAsReviewed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name+".request.golden.json", wire(in))
+		golden.JSON(t, name+".request.golden.json", wire(in))
 		if after := string(wireJSON(job.Request.input)); after != before {
 			t.Errorf("the template was changed:\n%s\nwas\n%s", after, before)
 		}

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"encoding/json"
-	"flag"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,9 +11,9 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "write the golden files, and the copies that Terraform uses")
+	"github.com/weir-run/weir/runners/runnertest/golden"
+)
 
 var all = map[string]Policy{"runner": Runner, "execution": Execution, "agent": Agent, "tasks": Tasks, "events": Events, "provision": Provision}
 
@@ -49,7 +48,7 @@ func TestDocument_isWhatIAMTakes(t *testing.T) {
 			if err := json.Unmarshal(document, &got); err != nil {
 				t.Fatalf("%s: %v in %s", name, err, document)
 			}
-			golden(t, name+"."+size, got)
+			golden.JSON(t, name+"."+size+".golden.json", got)
 			if strings.Contains(string(document), "Why") || strings.Contains(string(document), "${") {
 				t.Errorf("%s has what IAM does not take: %s", name, document)
 			}
@@ -57,28 +56,6 @@ func TestDocument_isWhatIAMTakes(t *testing.T) {
 				t.Errorf("%s has %d characters, and a managed policy 6,144 at most", name, len(document))
 			}
 		}
-	}
-}
-
-func golden(t *testing.T, name string, value any) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden.json")
-	b, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := string(b) + "\n"
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got, go test -update rewrites it):\n%s", file, diff)
 	}
 }
 
@@ -159,7 +136,7 @@ func TestTexts_areThoseOfTheTerraformModule(t *testing.T) {
 	delete(used, "provision")
 	for name, p := range used {
 		file := filepath.Join(copies, name+".json.tftpl")
-		if *update {
+		if *golden.Update {
 			if err := os.WriteFile(file, []byte(p), 0o644); err != nil {
 				t.Fatal(err)
 			}

@@ -3,19 +3,15 @@ package provision
 import (
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/aws/smithy-go"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-run/weir/runners"
+	"github.com/weir-run/weir/runners/runnertest/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
@@ -124,34 +120,12 @@ func TestProvision_withoutRegionSaysWhatWouldBeMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "blind", got)
+	golden.JSON(t, "blind.golden.json", got)
 	t.Setenv(queueVariable, "https://sqs.eu-central-1.amazonaws.com/123456789012/weir-events")
 	if got, err = Provision(t.Context(), runners.ProvisionRequest{Type: "ecs"}); err != nil || !strings.Contains(string(got.Rights["runner"]), ":ACCOUNT:weir-events") {
 		t.Errorf("with a queue of events: got %s, %v, want rights to it", got.Rights["runner"], err)
 	}
 	if _, err := Provision(t.Context(), runners.ProvisionRequest{Type: "ecs", Pool: "etl", Apply: true}); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
 		t.Errorf("got %v, want an error that names AWS_REGION", err)
-	}
-}
-
-func golden(t *testing.T, name string, value any) {
-	t.Helper()
-	file := filepath.Join("testdata", name+".golden.json")
-	b, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := string(b) + "\n"
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got, go test -update rewrites it):\n%s", file, diff)
 	}
 }
