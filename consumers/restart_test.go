@@ -213,7 +213,7 @@ func TestRun_isNotTakenFromAnOwnerThatLives(t *testing.T) {
 	run := b.request(t, "")
 	b.runs(t, run)
 	execution := <-b.infra.began
-	other := &bench{Conn: b.Conn, server: b.server, infra: newInfrastructure(nil)}
+	other := &bench{Conn: b.Conn, server: b.server, infra: newInfrastructure(nil), homes: t.TempDir()}
 	other.worker(t, "w2", 1)
 	for range 15 { // for three ack waits
 		if err := b.NC.Publish("$JS.ACK.WEIR_POOL_dev.default.1.1.1.0.0", []byte("-NAK")); err != nil {
@@ -294,7 +294,7 @@ func TestRun_isNotTriedAgainBesideWhatIsElsewhere(t *testing.T) {
 	b.infra.place = "here"
 	w, run := b.holding(t, "")
 	w.kill()
-	other := &bench{Conn: b.Conn, server: b.server, infra: newInfrastructure(nil)}
+	other := &bench{Conn: b.Conn, server: b.server, infra: newInfrastructure(nil), homes: t.TempDir()}
 	other.infra.place = "there"
 	other.worker(t, "w2", 1)
 	other.quiet(t, 5*ackWait)
